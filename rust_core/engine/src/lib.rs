@@ -1,0 +1,1 @@
+//! The engine: shards that own sockets, and the state they share.
