@@ -1,0 +1,280 @@
+"""The Rust side of the broker, as Python sees it.
+
+One `Engine` owns every socket, the subscription trie, retained messages and the QoS state of sessions. Python owns
+decisions: it reads batches of events from `Engine.drain_events` and answers each with one short call. No call here
+blocks on the network; calls that may take long release the GIL and say so.
+
+Numbers that name things:
+    conn: one network connection, unique for the life of the process; a call on a connection that is gone is a no-op
+        (a `CLOSED` event tells).
+    session: slot of a session in the engine, small and reused after `drop_session`.
+    listener: number given by `open_listener`, never reused.
+"""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+# Kinds of event: the first item of every tuple that `drain_events` returns.
+EVENT_CONNECT: Final[int]  # (kind, conn, Connect)
+EVENT_SUBSCRIBE: Final[int]  # (kind, conn, session, packet_id, subscription_id | 0, [FilterRequest, ...])
+EVENT_UNSUBSCRIBE: Final[int]  # (kind, conn, session, packet_id, [filter, ...])
+EVENT_CLOSED: Final[int]  # (kind, conn, session, CloseCause number, reason code, session_expiry_s | -1, sends_will)
+EVENT_AUTH: Final[int]  # (kind, conn, session | -1, reason, method, data)
+EVENT_LOG: Final[int]  # (kind, level 10..50, event name, {field: value})
+EVENT_SHARD_FAILED: Final[int]  # (kind, shard, text): a shard thread died; the broker must stop with an error
+
+# What one SUBSCRIBE asks for: (filter as written, options byte: qos | no_local << 2 | retain_as_published << 3 |
+# retain_handling << 4, kind: 0 plain, 1 shared, 2 exclusive, reason: 0, or the code (0x8F) that its syntax earns,
+# inner filter without `$share/g/`, `$queue/` or `$exclusive/`, has_wildcard)
+FilterRequest = tuple[str, int, int, int, str, bool]
+
+# Why a connection ended: the fourth item of EVENT_CLOSED; `CLOSE_NAMES[n]` is EMQX's word for the log and REST.
+CLOSE_NAMES: Final[tuple[str, ...]]
+CLOSE_NORMAL: Final[int]  # DISCONNECT 0x00 (3.x: any DISCONNECT); the will is deleted
+CLOSE_WITH_WILL: Final[int]  # DISCONNECT with another code
+CLOSE_TCP: Final[int]  # the peer closed or reset without DISCONNECT
+CLOSE_KEEPALIVE: Final[int]
+CLOSE_PROTOCOL: Final[int]  # malformed packet or protocol error; the reason code says which
+CLOSE_TAKEN_OVER: Final[int]
+CLOSE_KICKED: Final[int]  # `Engine.disconnect`
+CLOSE_SHUTDOWN: Final[int]
+CLOSE_SLOW_CONSUMER: Final[int]
+CLOSE_QUEUE_FULL: Final[int]
+CLOSE_LISTENER: Final[int]
+CLOSE_QUOTA: Final[int]  # receive maximum, packet size, rate
+CLOSE_STALE: Final[int]  # answered (accept) after the connection had gone
+
+@final
+class Will:
+    """Will message of a CONNECT, kept as the client sent it (not mounted)."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    is_retain: bool
+    delay_s: int
+    message_expiry_s: int | None
+
+@final
+class Connect:
+    """One decoded CONNECT and what is known about its connection. Attributes are built when read."""
+
+    version: int  # 3 (MQTT 3.1), 4 (3.1.1) or 5
+    client_id: str
+    is_clean_start: bool
+    is_bridge: bool
+    keep_alive_s: int
+    username: str | None
+    password: bytes | None
+    will: Will | None
+    session_expiry_s: int  # 0 when absent; 0xFFFFFFFF: never ends
+    receive_maximum: int
+    max_packet_bytes: int  # 0 when the client set no limit
+    topic_alias_maximum: int
+    requests_response_information: bool
+    requests_problem_information: bool
+    user_properties: list[tuple[str, str]]
+    authentication_method: str | None
+    authentication_data: bytes | None
+    listener: int
+    peer: tuple[str, int]  # source address (PROXY protocol applied); ("", 0) for unix sockets
+    local: tuple[str, int]
+    certificate_common_name: str | None
+    certificate_subject: str | None
+    certificate_der: bytes | None
+    certificate_sans: list[str]
+    server_name: str | None  # SNI, or the PROXY v2 authority
+    websocket_path: str | None
+
+@final
+class Connack:
+    """Optional properties of a CONNACK (or of the AUTH exchange); left out for 3.x clients."""
+
+    def __new__(
+        cls,
+        *,
+        assigned_client_id: str | None = None,
+        server_keep_alive_s: int | None = None,
+        session_expiry_s: int | None = None,
+        reason_string: str | None = None,
+        response_information: str | None = None,
+        server_reference: str | None = None,
+        user_properties: Sequence[tuple[str, str]] = (),
+        authentication_method: str | None = None,
+        authentication_data: bytes | None = None,
+    ) -> Connack: ...
+
+class Engine:
+    """Sockets, routing and QoS state of one broker process."""
+
+    def __new__(cls, io_threads: int, node: str) -> Engine:
+        """Build an engine.
+
+        Args:
+            io_threads: shards that run as threads; 0: one shard, driven by `turn` from the event loop.
+            node: node name, part of `$SYS` topics only.
+
+        Raises:
+            OSError: epoll or eventfd could not be created.
+        """
+
+    def configure(self, settings: dict[str, object]) -> None:
+        """Replace the engine-wide settings (keys: see docs/reference; unknown ones are an error).
+
+        Keys (all optional, defaults in brackets): max_packet_bytes [1048576], max_topic_levels [128], max_qos [2],
+        max_topic_alias [65535], is_retain_available [True], is_wildcard_available [True], is_shared_available [True],
+        shared_strategy ["round_robin"], ignores_loop_deliver [False], is_strict [False], upgrades_qos [False],
+        keepalive_multiplier [1.5], retry_interval_ms [0: never], message_expiry_ms [0: none], max_inflight [32],
+        receive_maximum [100], max_awaiting_rel [100], await_rel_timeout_ms [300000], max_mqueue_len [1000],
+        max_mqueue_bytes [0: none], mqueue_overflow ["drop_oldest"], stores_qos0 [True], mqueue_priorities [{}],
+        mqueue_default_priority [0], is_retainer_enabled [True], max_retained [0: none], max_retained_payload_bytes
+        [1048576], retained_expiry_ms [0: none], is_retained_clear_stopped [False], is_delayed_enabled [True],
+        max_delayed [0: none], coalesce_us [0].
+
+        Raises:
+            ValueError: names the key and what is allowed.
+        """
+
+    def start(self) -> None:
+        """Start the shard threads (none when driven)."""
+
+    def event_fd(self) -> int:
+        """Descriptor that is readable while events wait; for `loop.add_reader`."""
+
+    def shard_fd(self) -> int:
+        """Epoll descriptor of the driven shard; -1 when shards are threads."""
+
+    def turn(self) -> int | None:
+        """Run one turn of the driven shard without waiting; GIL released. Returns ms until the next timer is due."""
+
+    def drain_events(self, limit: int) -> list[tuple[object, ...]]:
+        """Take up to `limit` events, oldest first; order holds per connection. Clears `event_fd` when none is left."""
+
+    def open_listener(self, spec: dict[str, object]) -> tuple[int, str]:
+        """Bind and listen; returns (listener, address as bound: "127.0.0.1:1883" or a path).
+
+        Keys of `spec`: kind ("tcp" | "ssl" | "ws" | "wss" | "unix"), name, host, port (or path), backlog, nodelay,
+        keepalive (None or (idle_s, interval_s, probes)), sndbuf, recbuf (0: system default), max_connections (0: no
+        limit), max_conn_rate (per s, 0: none), messages_rate, bytes_rate (per s, 0: none), proxy_protocol,
+        proxy_timeout_ms, idle_timeout_ms (handshakes and CONNECT), access_rules ([(is_allow, "cidr" | "all")]),
+        tls (None or {certfile, keyfile, cacertfile, crlfile, verify: bool, fail_if_no_peer_cert, versions}),
+        websocket (None or {path, max_frame_bytes, check_origin, origins, allow_no_origin, fail_if_no_subprotocol}).
+
+        Raises:
+            OSError: the address is in use or may not be bound.
+            ValueError: a key is missing or wrong; a certificate file is broken (named).
+        """
+
+    def close_listener(self, listener: int, closes_connections: bool, reason: int) -> None:
+        """Stop accepting; with `closes_connections` end its connections too (5.0 clients: DISCONNECT `reason`)."""
+
+    def reload_tls(self, listener: int) -> bool:
+        """Read the certificate files again. Returns whether they had changed.
+
+        Raises:
+            ValueError: a file is broken; the listener keeps what it had.
+        """
+
+    def listener_stats(self, listener: int) -> tuple[int, int, int]:
+        """(current connections, accepted since start, refused since start)."""
+
+    def create_session(self, client_id: str, mountpoint: str) -> int:
+        """Make an empty session; packet ids start at 1."""
+
+    def drop_session(self, session: int) -> None:
+        """End a session: subscriptions, queue and windows go; shared messages pass to other members. [row 101]"""
+
+    def accept(
+        self,
+        conn: int,
+        session: int,
+        is_present: bool,
+        keep_alive_s: int,
+        connack: Connack | None = None,
+    ) -> None:
+        """Answer a CONNECT with CONNACK 0 and attach the connection to `session`.
+
+        A connection that the session already has is ended first (5.0: DISCONNECT 0x8E). Then unfinished messages are
+        sent again and queued ones follow. If `conn` has gone meanwhile an EVENT_CLOSED with CLOSE_STALE follows.
+        Limits that the engine enforces are added to the CONNACK by the engine.
+        """
+
+    def refuse(self, conn: int, reason: int, return_code: int, connack: Connack | None = None) -> None:
+        """Answer a CONNECT with a refusal (5.0: `reason`; 3.x: `return_code`) and close; `return_code` 0: bare close for 3.x."""
+
+    def challenge(self, conn: int, reason: int, connack: Connack) -> None:
+        """Send AUTH (0x18 continue, 0x00 success of a re-authentication) and wait for the client's next packet."""
+
+    def grant(self, conn: int, packet_id: int, codes: bytes | None) -> None:
+        """Answer the SUBSCRIBE that waits: one code per filter (0..2 granted QoS, or a 5.0 reason >= 0x80).
+
+        None grants every filter as asked (lowered to the maximum QoS; syntax errors keep their code). The engine
+        subscribes, sends SUBACK (codes turned into 0x80 for 3.x), then retained messages as each option says.
+        """
+
+    def release(self, conn: int, packet_id: int) -> None:
+        """Let the UNSUBSCRIBE that waits take effect and answer UNSUBACK."""
+
+    def disconnect(self, conn: int, reason: int, cause: int) -> None:
+        """End a connection (5.0: DISCONNECT `reason`, unless it is 0 or less); EVENT_CLOSED with `cause` follows."""
+
+    def subscribe(self, session: int, filter: str, options: int, subscription_id: int = 0) -> bool:
+        """Subscribe on behalf of a session (filter as the client would write it). Returns whether it was new.
+
+        Raises:
+            ValueError: the filter is not valid.
+        """
+
+    def unsubscribe(self, session: int, filter: str) -> bool:
+        """Unsubscribe on behalf of a session. Returns whether it existed."""
+
+    def subscriptions(self, session: int) -> list[tuple[str, int, int]]:
+        """(filter as routed: with mountpoint and `$share/g/`, options byte, subscription id) of one session."""
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        is_retain: bool,
+        properties: bytes = b"",
+        expiry_s: int = 0,
+    ) -> int:
+        """Publish as the broker itself (no mountpoint). `properties`: encoded 5.0 properties that are forwarded.
+
+        Returns:
+            Reason code: 0x00, 0x10 when nobody matched, 0x97 when the retained store is full.
+
+        Raises:
+            ValueError: the topic is not a valid topic name.
+        """
+
+    def publish_will(self, will: Will, session: int, client_id: str, mountpoint: str) -> int:
+        """Publish a will as its client (mountpoint applied); same answers as `publish`."""
+
+    def session_stats(self, session: int) -> dict[str, int]:
+        """Counters and levels of one session: subscriptions, inflight, mqueue_len, mqueue_bytes, mqueue_dropped,
+        awaiting_rel, next_packet_id, and while connected recv_oct, recv_pkt, recv_msg, send_oct, send_pkt, send_msg,
+        out_bytes (unsent), dropped_qos0."""
+
+    def metrics(self) -> dict[str, int]:
+        """Counters since start under EMQX's names (`messages.received`, `packets.publish.sent`, ...)."""
+
+    def stats(self) -> dict[str, int]:
+        """Levels: connections, sessions, subscriptions, subscriptions.shared, topics, retained, retained_bytes,
+        delayed."""
+
+    def retained_get(self, topic: str) -> tuple[bytes, int, int] | None:
+        """(payload, qos, ms left before expiry or -1)."""
+
+    def retained_delete(self, filter: str) -> int:
+        """Delete retained messages that match; returns how many."""
+
+    def retained_expire(self) -> int:
+        """Drop expired retained messages now; returns how many."""
+
+    def shutdown(self, reason: int, drain_ms: int) -> None:
+        """Close listeners, DISCONNECT 5.0 clients with `reason`, flush for at most `drain_ms`, close. GIL released.
+
+        EVENT_CLOSED of every connection can be drained afterwards. The engine cannot be started again.
+        """
