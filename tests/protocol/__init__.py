@@ -1,0 +1,1 @@
+"""Bytes against a listener: each numbered behaviour of `tests.support.spec_rows` has its test here."""
