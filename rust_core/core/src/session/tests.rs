@@ -1,4 +1,9 @@
-//! The rules of the window, one by one, through its public methods. Histories are in `tests/session_properties.rs`.
+//! The rules of the window, one by one, through its public methods; histories are in `tests/session_properties.rs`.
+//!
+//! Here: exchanges, packet ids, memory and the helpers of all.
+
+mod queueing;
+mod resumption;
 
 use std::sync::Arc;
 
@@ -128,19 +133,6 @@ fn the_heap_is_given_back_when_everything_has_ended() {
     assert!(!has_heap(&window));
 }
 
-#[test]
-fn a_refused_offer_leaves_no_heap_behind() {
-    let limits = Limits {
-        max_queue_bytes: 10,
-        ..limits()
-    };
-    let mut window = Window::new();
-    let refused = window.offer(sized("a", 11), false, WIDE, &limits);
-    assert_eq!(refused, Offer::Refused(sized("a", 11)));
-    assert_eq!(next(&mut window, WIDE), None);
-    assert!(!has_heap(&window));
-}
-
 // [MQTT5-2.2.1-4]
 #[test]
 fn packet_ids_go_on_across_connections_and_skip_those_in_flight_after_the_wrap() {
@@ -221,34 +213,6 @@ fn a_message_waits_behind_older_ones_though_the_window_is_open() {
 }
 
 #[test]
-fn qos0_waits_only_if_it_may() {
-    let mut window = Window::new();
-    let strict = Limits {
-        stores_qos0: false,
-        ..limits()
-    };
-    let refused = window.offer(entry("a", 0), false, WIDE, &strict);
-    assert_eq!(refused, Offer::Refused(entry("a", 0)));
-    queue(&mut window, entry("b", 0), &limits());
-    assert_eq!(next(&mut window, WIDE), Some((0, "b", false)));
-    assert_eq!(window.inflight_len(), 0);
-}
-
-#[test]
-fn qos0_keeps_its_place_in_an_open_window_and_passes_a_closed_one() {
-    let mut window = Window::new();
-    for message in [entry("a", 1), entry("b", 0), entry("c", 1), entry("d", 0)] {
-        queue(&mut window, message, &limits());
-    }
-    assert_eq!(waiting(&window), ["a", "b", "c", "d"]);
-    assert_eq!(next(&mut window, 1), Some((1, "a", false)));
-    assert_eq!(next(&mut window, 1), Some((0, "b", false)));
-    assert_eq!(next(&mut window, 1), Some((0, "d", false)));
-    assert_eq!(next(&mut window, 1), None);
-    assert_eq!(waiting(&window), ["c"]);
-}
-
-#[test]
 fn an_acknowledgement_in_the_wrong_phase_is_unknown() {
     let mut window = Window::new();
     let at_least_once = send(&mut window, entry("a", 1));
@@ -314,113 +278,6 @@ fn the_message_is_let_go_at_pubrec() {
     );
 }
 
-// [MQTT5-4.4.0-1] [MQTT5-4.6.0-1]
-#[test]
-fn a_new_connection_carries_everything_unfinished_in_the_first_order() {
-    let mut window = Window::new();
-    for (message, qos) in [("a", 1), ("b", 2), ("c", 1), ("d", 2)] {
-        send(&mut window, entry(message, qos));
-    }
-    window.on_pubrec(4, false);
-    window.on_puback(1);
-    window.on_pubrec(2, false);
-    assert_eq!(
-        resume(&mut window, WIDE),
-        [(2, "PUBREL"), (3, "c"), (4, "PUBREL")]
-    );
-    assert_eq!(next(&mut window, WIDE), None);
-}
-
-#[test]
-fn a_lower_receive_maximum_withholds_the_later_ones_and_everything_newer() {
-    let mut window = Window::new();
-    for message in ["a", "b", "c"] {
-        send(&mut window, entry(message, 1));
-    }
-    queue(&mut window, entry("d", 1), &limits());
-    assert_eq!(resume(&mut window, 2), [(1, "a"), (2, "b")]);
-    let offer = window.offer(entry("e", 1), true, 2, &limits());
-    assert_eq!(
-        offer,
-        Offer::Queued {
-            evicted: Vec::new()
-        }
-    );
-    assert_eq!(next(&mut window, 2), None);
-    window.on_puback(2);
-    assert_eq!(next(&mut window, 2), Some((3, "c", true)));
-    assert_eq!(next(&mut window, 2), None);
-    window.on_puback(1);
-    assert_eq!(next(&mut window, 2), Some((4, "d", false)));
-    window.on_puback(3);
-    assert_eq!(next(&mut window, 2), Some((5, "e", false)));
-}
-
-#[test]
-fn pubrel_is_never_withheld_but_counts() {
-    let mut window = Window::new();
-    for message in ["a", "b", "c"] {
-        send(&mut window, entry(message, 2));
-    }
-    window.on_pubrec(2, false);
-    window.on_pubrec(3, false);
-    assert_eq!(resume(&mut window, 2), [(2, "PUBREL"), (3, "PUBREL")]);
-    assert_eq!(next(&mut window, 2), None);
-    window.on_pubcomp(2);
-    assert_eq!(next(&mut window, 2), Some((1, "a", true)));
-}
-
-#[test]
-fn what_ended_while_withheld_is_not_carried_again() {
-    let mut window = Window::new();
-    for (message, qos) in [("a", 1), ("b", 1), ("c", 2), ("d", 1), ("e", 2)] {
-        send(&mut window, entry(message, qos));
-    }
-    assert_eq!(resume(&mut window, 1), [(1, "a")]);
-    assert_eq!(window.on_puback(2), Some(entry("b", 1)));
-    assert_eq!(window.on_pubrec(3, false), Pubrec::Release);
-    assert_eq!(window.on_pubrec(5, true), Pubrec::Ended(entry("e", 2)));
-    window.on_puback(1);
-    assert_eq!(next(&mut window, 1), None, "the PUBREL of 3 is open");
-    window.on_pubcomp(3);
-    assert_eq!(next(&mut window, 1), Some((4, "d", true)));
-    assert_eq!(next(&mut window, 1), None);
-}
-
-#[test]
-fn the_last_withheld_message_to_end_reopens_the_window() {
-    let mut window = Window::new();
-    send(&mut window, entry("a", 1));
-    send(&mut window, entry("b", 1));
-    assert_eq!(resume(&mut window, 1), [(1, "a")]);
-    window.on_puback(1);
-    window.on_puback(2);
-    assert!(!has_heap(&window));
-    assert_eq!(send(&mut window, entry("c", 1)), 3);
-}
-
-#[test]
-fn each_connection_sorts_anew_what_it_carries() {
-    let mut window = Window::new();
-    for message in ["a", "b", "c"] {
-        send(&mut window, entry(message, 1));
-    }
-    assert_eq!(resume(&mut window, 1), [(1, "a")]);
-    assert_eq!(resume(&mut window, 2), [(1, "a"), (2, "b")]);
-    assert_eq!(resume(&mut window, WIDE), [(1, "a"), (2, "b"), (3, "c")]);
-    assert!(window.backlog.is_none());
-    assert_eq!(send(&mut window, entry("d", 1)), 4);
-}
-
-#[test]
-fn a_closed_receive_maximum_lets_nothing_out() {
-    let mut window = Window::new();
-    send(&mut window, entry("a", 1));
-    assert_eq!(resume(&mut window, 0), []);
-    assert_eq!(next(&mut window, 0), None);
-    assert_eq!(next(&mut window, 1), Some((1, "a", true)));
-}
-
 #[test]
 fn an_abandoned_message_leaves_no_gap_in_the_ids() {
     let mut window = Window::new();
@@ -431,183 +288,6 @@ fn an_abandoned_message_leaves_no_gap_in_the_ids() {
     assert_eq!(send(&mut window, entry("c", 1)), too_large);
     assert_eq!(window.abandon(1), Some(entry("a", 1)));
     assert_eq!(send(&mut window, entry("d", 1)), too_large + 1);
-}
-
-#[test]
-fn a_full_queue_drops_the_oldest() {
-    let limits = Limits {
-        max_queue_len: 2,
-        ..limits()
-    };
-    let mut window = Window::new();
-    assert!(queue(&mut window, entry("a", 1), &limits).is_empty());
-    assert!(queue(&mut window, entry("b", 0), &limits).is_empty());
-    assert_eq!(queue(&mut window, entry("c", 1), &limits), ["a"]);
-    assert_eq!(queue(&mut window, entry("d", 1), &limits), ["b"]);
-    assert_eq!(waiting(&window), ["c", "d"]);
-}
-
-#[test]
-fn the_oldest_of_the_lowest_priority_leaves_and_never_one_above_the_newcomer() {
-    let limits = Limits {
-        max_queue_len: 3,
-        ..limits()
-    };
-    let mut window = Window::new();
-    queue(&mut window, prioritised("high", 5), &limits);
-    queue(&mut window, prioritised("low 1", -5), &limits);
-    queue(&mut window, prioritised("low 2", -5), &limits);
-    assert_eq!(
-        queue(&mut window, prioritised("middle 1", 0), &limits),
-        ["low 1"]
-    );
-    assert_eq!(
-        queue(&mut window, prioritised("middle 2", 0), &limits),
-        ["low 2"]
-    );
-    let refused = window.offer(prioritised("low 3", -5), false, WIDE, &limits);
-    assert_eq!(refused, Offer::Refused(prioritised("low 3", -5)));
-    assert_eq!(waiting(&window), ["high", "middle 1", "middle 2"]);
-}
-
-#[test]
-fn higher_priorities_go_first_and_arrival_decides_within_one() {
-    let mut window = Window::new();
-    for (message, priority) in [("a", 0), ("b", 9), ("c", -1), ("d", 0), ("e", 9)] {
-        queue(&mut window, prioritised(message, priority), &limits());
-    }
-    let positions: Vec<u64> = window.queued().map(|item| item.position).collect();
-    assert_eq!(positions, [1, 4, 0, 3, 2]);
-    let order: Vec<_> = std::iter::from_fn(|| next(&mut window, WIDE)).collect();
-    let messages: Vec<_> = order.iter().map(|(_, message, _)| *message).collect();
-    assert_eq!(messages, ["b", "e", "a", "d", "c"]);
-}
-
-#[test]
-fn bytes_bound_the_queue_and_a_large_message_drops_several() {
-    let limits = Limits {
-        max_queue_bytes: 10,
-        ..limits()
-    };
-    let mut window = Window::new();
-    for message in ["a", "b", "c"] {
-        assert!(queue(&mut window, sized(message, 3), &limits).is_empty());
-    }
-    assert_eq!(window.queue_bytes(), 9);
-    assert_eq!(queue(&mut window, sized("d", 7), &limits), ["a", "b"]);
-    assert_eq!(window.queue_bytes(), 10);
-    let refused = window.offer(sized("e", 11), false, WIDE, &limits);
-    assert_eq!(refused, Offer::Refused(sized("e", 11)));
-    assert_eq!(waiting(&window), ["c", "d"]);
-}
-
-#[test]
-fn nothing_is_evicted_in_vain() {
-    let limits = Limits {
-        max_queue_bytes: 10,
-        ..limits()
-    };
-    let high = Entry {
-        priority: 1,
-        ..sized("high", 6)
-    };
-    let mut window = Window::new();
-    queue(&mut window, high, &limits);
-    queue(&mut window, sized("low", 3), &limits);
-    let refused = window.offer(sized("large", 5), false, WIDE, &limits);
-    assert_eq!(refused, Offer::Refused(sized("large", 5)));
-    assert_eq!(waiting(&window), ["high", "low"]);
-}
-
-#[test]
-fn the_other_policies_keep_what_waits() {
-    let policy = |overflow| Limits {
-        max_queue_len: 1,
-        overflow,
-        ..limits()
-    };
-    let refused = Offer::Refused(entry("b", 1));
-    for (overflow, attached, detached) in [
-        (Overflow::DropNewest, refused.clone(), refused.clone()),
-        (Overflow::Reject, refused.clone(), refused.clone()),
-        (Overflow::Disconnect, Offer::Disconnect, refused.clone()),
-    ] {
-        let limits = policy(overflow);
-        let mut window = Window::new();
-        queue(&mut window, entry("a", 1), &limits);
-        assert_eq!(window.offer(entry("b", 1), true, WIDE, &limits), attached);
-        assert_eq!(window.offer(entry("b", 1), false, WIDE, &limits), detached);
-        assert_eq!(waiting(&window), ["a"]);
-    }
-}
-
-// [MQTT5-3.3.2-5] [MQTT5-4.3.3-7]
-#[test]
-fn a_message_expires_only_before_it_is_sent() {
-    let mut window = Window::new();
-    send(&mut window, expiring("sent", 5));
-    queue(&mut window, expiring("a", 10), &limits());
-    queue(&mut window, expiring("b", 20), &limits());
-    queue(&mut window, entry("c", 1), &limits());
-    assert_eq!(window.expire(9), 0);
-    assert_eq!(window.expire(10), 1);
-    assert_eq!(
-        window.next(20, WIDE, &limits()),
-        Next::Expired(expiring("b", 20))
-    );
-    assert_eq!(next(&mut window, WIDE), Some((2, "c", false)));
-    assert_eq!(window.expire(30), 0);
-    assert_eq!(resume(&mut window, WIDE), [(1, "sent"), (2, "c")]);
-}
-
-// [MQTT5-4.8.2-4] [MQTT5-4.8.2-5]
-#[test]
-fn shared_messages_move_to_another_member_but_qos2_in_flight_stays() {
-    let mut window = Window::new();
-    send(&mut window, shared("a", 1));
-    send(&mut window, entry("b", 1));
-    send(&mut window, shared("c", 2));
-    send(&mut window, shared("d", 1));
-    queue(&mut window, entry("e", 1), &limits());
-    queue(&mut window, shared("f", 2), &limits());
-    queue(&mut window, shared("g", 0), &limits());
-    queue(&mut window, entry("h", 0), &limits());
-    let taken: Vec<_> = window
-        .take_shared()
-        .into_iter()
-        .map(|entry| entry.message)
-        .collect();
-    assert_eq!(taken, ["a", "d", "f", "g"]);
-    assert_eq!(resume(&mut window, WIDE), [(2, "b"), (3, "c")]);
-    assert_eq!(waiting(&window), ["e", "h"]);
-    assert!(window.take_shared().is_empty());
-    assert_eq!(window.on_puback(1), None);
-}
-
-#[test]
-fn taking_shared_messages_may_empty_the_window() {
-    let mut window = Window::new();
-    send(&mut window, shared("a", 1));
-    queue(&mut window, shared("b", 1), &limits());
-    assert_eq!(window.take_shared().len(), 2);
-    assert!(!has_heap(&window));
-    assert!(window.take_shared().is_empty());
-}
-
-#[test]
-fn a_filter_on_entries_touches_only_what_waits() {
-    let mut window = Window::new();
-    assert_eq!(window.retain_entries(|_| false), 0);
-    send(&mut window, entry("a", 1));
-    for message in [entry("a", 1), entry("b", 0), entry("a", 0), sized("c", 7)] {
-        queue(&mut window, message, &limits());
-    }
-    assert_eq!(window.retain_entries(|entry| entry.message != "a"), 2);
-    assert_eq!(waiting(&window), ["b", "c"]);
-    assert_eq!((window.queue_len(), window.queue_bytes()), (2, 8));
-    assert_eq!(window.retain_entries(|_| false), 2);
-    assert_eq!(window.inflight_len(), 1);
-    assert!(window.backlog.is_none());
 }
 
 // [MQTT5-4.3.3-9] [MQTT5-4.3.3-10] [MQTT5-4.3.3-11]
