@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,29 @@ from tests.support.wire import Clients
 _EXTERNAL_PORT = "PYBROKER_TEST_PORT"
 _EXTERNAL_WEBSOCKET_PORT = "PYBROKER_TEST_WEBSOCKET_PORT"
 _numbers = itertools.count(1)
+_ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_modules_are_current() -> None:
+    """Stop the run if a compiled module is older than its source: it would test yesterday's code."""
+    for compiled in (_ROOT / "pybroker").glob("*/**/*.so"):
+        source = compiled.with_name(compiled.name.split(".")[0] + ".py")
+        if source.exists() and source.stat().st_mtime > compiled.stat().st_mtime:
+            pytest.exit(f"compiled module is older than its source, run make build: {source.relative_to(_ROOT)}", 3)
+
+
+@pytest.fixture
+def program() -> Callable[[str], str]:
+    """Give the path of a system program by its name; without it the test is skipped with what is missing."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"not run: the program is not installed: {name}")
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")

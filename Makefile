@@ -1,0 +1,206 @@
+# One command per task; `make help` lists them. Everything is built inside the clone: .venv, target, build, node_modules.
+# Stamp files in .venv remember what is built, so that a command with nothing to do starts at once.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON ?= python3
+ARGS ?=
+FUZZ_SECONDS ?= 600
+PROGRAMS := mosquitto_pub:mosquitto-clients node:nodejs npm:npm
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+MADE := $(VENV)/.made-by-$(notdir $(PYTHON))
+TOOLS := $(VENV)/.tools
+DEV := $(VENV)/.dev
+COMPILED := $(VENV)/.compiled$(if $(filter 1,$(PURE)),-pure)
+NODE := tests/e2e/node_modules/.package-lock.json
+LOCKED := $(if $(CI),--locked)
+
+RUST := Cargo.toml Cargo.lock $(shell find rust_core -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print)
+MODULES := $(shell find pybroker -name '*.py' -o -name '*.pxd')
+CRATES := -p pybroker-core -p pybroker-engine $(if $(wildcard bench/load/Cargo.toml),-p pybroker-load)
+
+export PURE
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(HOME)/.cargo/bin
+# Bare cargo then builds PyO3 exactly as the wheel build does, and nothing is compiled twice.
+export PYO3_BUILD_EXTENSION_MODULE := 1
+export PYO3_PYTHON := $(CURDIR)/$(PY)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+find = $(shell PATH="$(PATH)" command -v $(1))
+rust_is_new = $(shell PATH="$(PATH)" cargo --version 2>/dev/null | awk '{split($$2, v, "."); if (v[1] > 1 || v[2] >= 88) print "yes"}')
+python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
+python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
+
+.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz soak bench docs serve run check clean dist
+.PHONY: toolchain programs node constraints install-check
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  options: PYTHON=python3.12 (interpreter), PURE=1 (no Cython), ARGS="..." (for serve, run and test-python)'
+
+# What the machine must have. Each missing thing is one line.
+
+toolchain:
+	$(if $(python_is_new),,$(error pybroker needs Python 3.11 or newer: $(PYTHON) is missing or older; install it, or name another with PYTHON=python3.12))
+	$(if $(python_has_venv),,$(error pybroker needs the venv module of $(PYTHON): install it (Debian: apt-get install python3-venv), then run make again))
+	$(if $(call find,cargo),,$(error pybroker needs cargo (Rust 1.88 or newer): install it with rustup or your distribution, then run make again))
+	$(if $(rust_is_new),,$(error pybroker needs Rust 1.88 or newer and this cargo is older: update it with rustup, then run make again))
+	$(if $(call find,$${CC:-cc}),,$(error pybroker needs a C compiler: install gcc or clang (Debian: apt-get install gcc libc6-dev), then run make again))
+	@:
+
+# The virtual environment, and the modules built into the source tree.
+
+$(MADE): | toolchain
+	@rm -rf $(VENV)
+	@echo 'creating $(VENV) with $(PYTHON)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(TOOLS): pyproject.toml constraints.txt | $(MADE)
+	@$(PIP) --group build
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(MADE)
+	@echo 'installing the development packages'
+	@$(PIP) --group dev
+	@touch $@
+
+$(VENV)/.core-%: $(RUST) build_backend/backend.py pyproject.toml $(TOOLS) | toolchain
+	@rm -f $(VENV)/.core-*
+	@echo 'building the Rust core ($* profile); the first time takes minutes'
+	@MATURIN_PEP517_ARGS='--profile $* $(LOCKED)' $(PIP) --no-build-isolation --editable .
+	@touch $@
+.PRECIOUS: $(VENV)/.core-%
+
+$(COMPILED): $(MODULES) build_backend/backend.py pyproject.toml $(TOOLS)
+	@rm -f $(VENV)/.compiled*
+	@$(PY) build_backend/backend.py
+	@touch $@
+
+setup: $(DEV) node ## create .venv with every development package
+
+build: $(VENV)/.core-dev $(COMPILED) ## build the Rust and Cython modules (dev profile) into the source tree
+
+# Running.
+
+serve: $(VENV)/.core-release $(COMPILED) ## build in release mode and start the broker
+	@exec $(PY) -m pybroker serve $(ARGS)
+
+run: build ## start the broker with the quick dev build
+	@exec $(PY) -m pybroker serve $(ARGS)
+
+# Checking.
+
+fmt: $(DEV) ## lay out Rust and Python sources
+	cargo fmt --all
+	$(PY) -m ruff check --fix --quiet .
+	$(PY) -m ruff format .
+
+lint: build $(DEV) ## layout, clippy, ruff, mypy, import layers, stub
+	cargo fmt --all --check
+	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy pybroker admin tests
+	$(VENV)/bin/lint-imports
+	$(if $(wildcard pybroker/_core.pyi),$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml pybroker._core)
+
+test: ## build what is needed and run every test
+	@status=0; $(MAKE) test-rust || status=1; $(MAKE) test-python || status=1; \
+	$(MAKE) --silent rust-summary; exit $$status
+
+test-rust: | toolchain ## tests of the Rust crates
+	@mkdir -p build
+	cargo test $(LOCKED) $(CRATES) 2>&1 | tee build/cargo-test.txt
+
+.PHONY: rust-summary
+rust-summary:
+	@awk '/^test result:/ {p += $$4; f += $$6; s += $$8} END {printf "rust: %d passed, %d failed, %d skipped\n", p, f, s}' build/cargo-test.txt
+
+test-python: build $(DEV) programs node ## tests of the Python side and of the whole program
+	$(PY) -m pytest $(ARGS)
+
+test-all: ## test, then uncompiled, then the wheel in an empty environment, then a short fuzz of each parser
+	@$(MAKE) test
+	@$(MAKE) test-python PURE=1
+	@$(MAKE) install-check
+	@$(MAKE) fuzz FUZZ_SECONDS=60
+
+check: ## what CI runs: lint and test
+	@status=0; $(MAKE) lint || status=1; $(MAKE) test || status=1; exit $$status
+
+fuzz: target/tools/bin/cargo-fuzz ## fuzz every parser, FUZZ_SECONDS each
+	@for name in $$($< list --fuzz-dir tests/fuzz); do \
+	    echo "fuzzing $$name for $(FUZZ_SECONDS) s"; \
+	    RUSTC_BOOTSTRAP=1 $< run --fuzz-dir tests/fuzz "$$name" -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048; \
+	done
+
+target/tools/bin/cargo-fuzz: | toolchain
+	cargo install --quiet --locked --root target/tools cargo-fuzz@0.13.2
+
+soak: $(VENV)/.core-release $(COMPILED) $(DEV) ## the long tests
+	$(PY) -m pytest -m soak --timeout 0 $(ARGS)
+
+bench: $(VENV)/.core-release $(COMPILED) ## measure the broker beside mosquitto
+	cargo build --release -p pybroker-load
+	$(PY) bench/run.py $(ARGS)
+
+docs: build ## generate the reference pages
+	$(PY) -m pybroker.config.reference
+
+# Packages.
+
+dist: $(TOOLS) ## sdist, and the wheel built from that sdist, into dist/
+	@rm -rf dist
+	$(PY) -c 'import sys; sys.path.insert(0, "build_backend"); import backend; backend.build_sdist("dist")'
+	$(PY) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist dist/*.tar.gz
+
+install-check: dist ## install the wheel into an empty environment and ask it for its version
+	@rm -rf build/empty
+	@$(PYTHON) -m venv build/empty
+	@build/empty/bin/python -m pip install --quiet dist/*.whl
+	build/empty/bin/pybroker version
+
+constraints: ## pin the versions that an unpinned installation chooses now
+	@rm -rf build/pins
+	@$(PYTHON) -m venv build/pins
+	@build/pins/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@build/pins/bin/python -m pip install --quiet --group dev \
+	    $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"])')
+	@{ echo '# Made by `make constraints`: the versions that development and CI use.'; \
+	    build/pins/bin/python -m pip freeze --all --exclude pip; } > constraints.txt
+
+# What the end-to-end tests need beside Python. A test whose program is missing is reported as skipped.
+
+programs:
+	@missing=(); for entry in $(PROGRAMS); do command -v "$${entry%%:*}" > /dev/null || missing+=("$${entry##*:}"); done; \
+	if (( $${#missing[@]} )); then \
+	    if [[ $$(id -u) == 0 ]] && command -v apt-get > /dev/null; then \
+	        echo "installing $${missing[*]}"; \
+	        export DEBIAN_FRONTEND=noninteractive; \
+	        { apt-get update && apt-get install --yes --no-install-recommends "$${missing[@]}"; } > build/apt-get.txt 2>&1 \
+	            || echo "apt-get could not install $${missing[*]} (see build/apt-get.txt): their tests are not run"; \
+	    else \
+	        echo "tests that need these packages are not run: $${missing[*]}"; \
+	    fi; \
+	fi
+
+node: | programs
+	@if command -v npm > /dev/null; then $(MAKE) --silent $(NODE); else echo 'tests that need npm packages are not run'; fi
+
+$(NODE): tests/e2e/package.json tests/e2e/package-lock.json
+	@echo 'installing the npm packages of the end-to-end tests'
+	@npm ci --silent --prefix tests/e2e
+	@touch $@
+
+clean: ## remove everything that was built
+	rm -rf $(VENV) target build dist tests/e2e/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find pybroker admin tests -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +

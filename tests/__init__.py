@@ -1,0 +1,1 @@
+"""Tests of the Python side and of the whole program. What each folder is for: CONTRIBUTING.md."""
