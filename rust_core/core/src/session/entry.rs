@@ -18,7 +18,7 @@ pub enum Overflow {
 }
 
 /// Bounds of a window. Shared by many sessions, hence given to each call and never stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most exchanges open at once towards the client; 0 leaves the bound to the client's receive maximum.
     pub max_inflight: u16,
