@@ -42,7 +42,7 @@ python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>
 .PHONY: toolchain programs node constraints install-check
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  options: PYTHON=python3.12 (interpreter), PURE=1 (no Cython), ARGS="..." (for serve, run and test-python)'
 
 # What the machine must have. Each missing thing is one line.
@@ -64,18 +64,18 @@ $(MADE): | toolchain
 	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
 	@touch $@
 
-$(TOOLS): pyproject.toml constraints.txt | $(MADE)
+$(TOOLS): pyproject.toml constraints.txt $(MADE)
 	@$(PIP) --group build
 	@touch $@
 
-$(DEV): pyproject.toml constraints.txt | $(MADE)
+$(DEV): pyproject.toml constraints.txt $(MADE)
 	@echo 'installing the development packages'
 	@$(PIP) --group dev
 	@touch $@
 
 $(VENV)/.core-%: $(RUST) build_backend/backend.py pyproject.toml $(TOOLS) | toolchain
 	@rm -f $(VENV)/.core-*
-	@echo 'building the Rust core ($* profile); the first time takes minutes'
+	@echo 'building the Rust core ($* profile): minutes the first time, seconds later'
 	@MATURIN_PEP517_ARGS='--profile $* $(LOCKED)' $(PIP) --no-build-isolation --editable .
 	@touch $@
 .PRECIOUS: $(VENV)/.core-%
@@ -113,8 +113,8 @@ lint: build $(DEV) ## layout, clippy, ruff, mypy, import layers, stub
 	$(VENV)/bin/lint-imports
 	$(if $(wildcard pybroker/_core.pyi),$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml pybroker._core)
 
-test: ## build what is needed and run every test
-	@status=0; $(MAKE) test-rust || status=1; $(MAKE) test-python || status=1; \
+test: | toolchain ## build what is needed and run every test
+	@mkdir -p build; status=0; $(MAKE) test-rust || status=1; $(MAKE) test-python || status=1; \
 	$(MAKE) --silent rust-summary; exit $$status
 
 test-rust: | toolchain ## tests of the Rust crates
@@ -123,6 +123,7 @@ test-rust: | toolchain ## tests of the Rust crates
 
 .PHONY: rust-summary
 rust-summary:
+	@touch build/cargo-test.txt
 	@awk '/^test result:/ {p += $$4; f += $$6; s += $$8} END {printf "rust: %d passed, %d failed, %d skipped\n", p, f, s}' build/cargo-test.txt
 
 test-python: build $(DEV) programs node ## tests of the Python side and of the whole program
@@ -134,7 +135,7 @@ test-all: ## test, then uncompiled, then the wheel in an empty environment, then
 	@$(MAKE) install-check
 	@$(MAKE) fuzz FUZZ_SECONDS=60
 
-check: ## what CI runs: lint and test
+check: | toolchain ## what CI runs: lint and test
 	@status=0; $(MAKE) lint || status=1; $(MAKE) test || status=1; exit $$status
 
 fuzz: target/tools/bin/cargo-fuzz ## fuzz every parser, FUZZ_SECONDS each
@@ -185,7 +186,7 @@ programs:
 	if (( $${#missing[@]} )); then \
 	    if [[ $$(id -u) == 0 ]] && command -v apt-get > /dev/null; then \
 	        echo "installing $${missing[*]}"; \
-	        export DEBIAN_FRONTEND=noninteractive; \
+	        mkdir -p build; export DEBIAN_FRONTEND=noninteractive; \
 	        { apt-get update && apt-get install --yes --no-install-recommends "$${missing[@]}"; } > build/apt-get.txt 2>&1 \
 	            || echo "apt-get could not install $${missing[*]} (see build/apt-get.txt): their tests are not run"; \
 	    else \

@@ -204,3 +204,21 @@ def test_pure_build_removes_compiled_modules(compiled_tree: Path, wheel: Path) -
     environment = {**os.environ, "PURE": "1"}
     subprocess.run([sys.executable, "build_backend/backend.py"], cwd=compiled_tree, env=environment, check=True)
     assert not module.exists()
+
+
+@pytest.mark.timeout(300)
+def test_modules_stay_uncompiled_without_c_headers(compiled_tree: Path) -> None:
+    code = (
+        "import sys, sysconfig; sysconfig.get_path = lambda name: '/nonexistent'; "
+        "sys.path.insert(0, 'build_backend'); import backend; print(backend.listed_modules())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=compiled_tree,
+        env={**os.environ, "PURE": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+    assert "Python.h is missing" in done.stderr
