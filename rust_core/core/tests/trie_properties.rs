@@ -217,9 +217,9 @@ impl Pair {
         let identities: Vec<Identity> = self.model.keys().cloned().collect();
         for (number, identity) in identities.iter().enumerate() {
             if number % 2 == 0 {
-                self.remove_by_key(identity)
+                self.remove_by_key(identity);
             } else {
-                self.unsubscribe(identity)
+                self.unsubscribe(identity);
             }
         }
         assert_eq!(
@@ -298,7 +298,7 @@ impl Random {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        u32::try_from((mixed >> 32) * u64::from(bound) >> 32).expect("below a u32")
+        u32::try_from(((mixed >> 32) * u64::from(bound)) >> 32).expect("below a u32")
     }
 }
 
@@ -397,9 +397,9 @@ fn wide_lists_and_reused_slots_agree_with_a_list() {
             .map(|(known, _)| known.clone())
         {
             if random.below(2) == 0 {
-                pair.remove_by_key(&known)
+                pair.remove_by_key(&known);
             } else {
-                pair.unsubscribe(&known)
+                pair.unsubscribe(&known);
             }
         }
         if number % 100 == 0 {
