@@ -182,7 +182,7 @@ class WireClient:
         """Subscribe, one option byte a filter, and return the codes of SUBACK; publications meanwhile are kept."""
         packet_id = self._next_id()
         await self.send(packets.subscribe(self.version, packet_id, filters, properties))
-        suback = await self._pick(Type.SUBACK)
+        suback = await self.pick(Type.SUBACK)
         assert suback.packet_id == packet_id
         assert len(suback.reasons) == len(filters)
         return suback.reasons
@@ -191,7 +191,7 @@ class WireClient:
         """Unsubscribe and return the codes of UNSUBACK (none under 3.x); publications meanwhile are kept."""
         packet_id = self._next_id()
         await self.send(packets.unsubscribe(self.version, packet_id, filters))
-        unsuback = await self._pick(Type.UNSUBACK)
+        unsuback = await self.pick(Type.UNSUBACK)
         assert unsuback.packet_id == packet_id
         assert len(unsuback.reasons) == (len(filters) if self.version >= Version.V5 else 0)
         return unsuback.reasons
@@ -206,7 +206,7 @@ class WireClient:
             await self.ack(Type.PUBACK, received.packet_id)
         elif received.qos == 2:
             await self.ack(Type.PUBREC, received.packet_id)
-            assert (await self._pick(Type.PUBREL)).packet_id == received.packet_id
+            assert (await self.pick(Type.PUBREL)).packet_id == received.packet_id
             await self.ack(Type.PUBCOMP, received.packet_id)
 
     async def disconnect(self, reason: int | None = None, properties: Pairs | None = None) -> None:
@@ -240,6 +240,17 @@ class WireClient:
         packet = await self.receive(patience_s)
         assert packet.type is kind, f"expected {kind.name}, got {packet}"
         return packet
+
+    async def pick(self, kind: Type) -> Packet:
+        """Return the next packet of `kind`; publications before it wait for `receive`."""
+        kept: list[Packet] = []
+        while True:
+            packet = await self.receive()
+            if packet.type is kind:
+                self._set_aside.extendleft(reversed(kept))
+                return packet
+            assert packet.type is Type.PUBLISH, f"expected {kind.name}, got {packet}"
+            kept.append(packet)
 
     async def expect_connack(self, *reasons: int) -> Packet:
         """Return CONNACK, which must be the very first packet and carry one of `reasons`."""
@@ -328,17 +339,6 @@ class WireClient:
                         raise WireError(f"the broker closed inside a packet: {self._buffer.hex()}")
                     return None
                 self._buffer += data
-
-    async def _pick(self, kind: Type) -> Packet:
-        """Return the next packet of `kind`; publications before it wait for `receive`."""
-        kept: list[Packet] = []
-        while True:
-            packet = await self.receive()
-            if packet.type is kind:
-                self._set_aside.extendleft(reversed(kept))
-                return packet
-            assert packet.type is Type.PUBLISH, f"expected {kind.name}, got {packet}"
-            kept.append(packet)
 
     def _next_id(self) -> int:
         self._last_id += 1
