@@ -1,1 +1,3 @@
 //! The engine: shards that own sockets, and the state they share.
+
+pub mod transport;
