@@ -45,6 +45,12 @@ impl<V> RetainedIndex<V> {
         self.len() == 0
     }
 
+    /// Number of tree nodes: one per distinct level prefix of the topics.
+    #[must_use]
+    pub const fn node_count(&self) -> usize {
+        self.tree.len()
+    }
+
     /// Sets the value of a topic and returns the one before. Cost: O(levels).
     pub fn insert(&mut self, topic: &str, value: V) -> Option<V> {
         let node = self.tree.ensure(topic);

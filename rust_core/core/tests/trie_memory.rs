@@ -58,7 +58,7 @@ fn subscribe_all(text: FilterOf, group: Option<&str>) -> Trie {
             &text(client),
             group,
             SubscriberId(client),
-            SubscriptionOptions::new(1),
+            SubscriptionOptions::default(),
         );
     }
     trie

@@ -1,13 +1,14 @@
 //! The choice inside a share group: who may get a message, starting where, online members first.
 
-use super::{SubscriberId, SubscriptionOptions};
+use super::SubscriberId;
+use super::subscriber::Member;
 
 /// Random tries for an online member before the members are counted.
 const RANDOM_TRIES: u64 = 8;
 
 /// The members as one choice sees them.
 pub(super) struct Candidates<'a> {
-    pub(super) list: &'a [(SubscriberId, SubscriptionOptions)],
+    pub(super) list: &'a [Member],
     pub(super) is_online: &'a dyn Fn(SubscriberId) -> bool,
     pub(super) skip: &'a [SubscriberId],
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::node::ROOT;
 use super::slab::NONE;
+use super::subscriber::unpack;
 use super::{SharedGroup, SubscriberId, SubscriptionOptions, Trie};
 use crate::topic;
 
@@ -85,7 +86,7 @@ impl Trie {
         let Some(subscribers) = self.filters.get(self.tree.value(node)) else {
             return;
         };
-        out.direct.extend_from_slice(subscribers.direct());
+        out.direct.extend(subscribers.direct().iter().map(unpack));
         for &group in subscribers.groups() {
             out.shared.extend(self.groups.get(group).cloned());
         }

@@ -5,7 +5,8 @@
 
 use hashbrown::HashTable;
 
-use super::{SubscriberId, SubscriptionOptions};
+use super::SubscriberId;
+use super::subscriber::{Member, PackedOptions};
 
 /// From this length on members are found by index; below it a scan of 12-byte entries is as fast.
 const INDEX_FROM: usize = 32;
@@ -13,13 +14,13 @@ const INDEX_FROM: usize = 32;
 /// A set of subscribers with their options.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    list: Vec<(SubscriberId, SubscriptionOptions)>,
+    list: Vec<Member>,
     /// Positions in `list` by subscriber; empty while the list is short.
     index: HashTable<u32>,
 }
 
 impl Members {
-    pub(crate) fn as_slice(&self) -> &[(SubscriberId, SubscriptionOptions)] {
+    pub(crate) fn as_slice(&self) -> &[Member] {
         &self.list
     }
 
@@ -38,7 +39,7 @@ impl Members {
             .is_some_and(|&(other, _)| other == id)
     }
 
-    pub(crate) fn get(&self, id: SubscriberId) -> Option<SubscriptionOptions> {
+    pub(crate) fn get(&self, id: SubscriberId) -> Option<PackedOptions> {
         Some(self.list.get(self.position(id)?)?.1)
     }
 
@@ -46,8 +47,8 @@ impl Members {
     pub(crate) fn insert(
         &mut self,
         id: SubscriberId,
-        options: SubscriptionOptions,
-    ) -> Option<SubscriptionOptions> {
+        options: PackedOptions,
+    ) -> Option<PackedOptions> {
         if let Some(entry) = self.position(id).and_then(|at| self.list.get_mut(at)) {
             return Some(std::mem::replace(&mut entry.1, options));
         }
@@ -62,7 +63,7 @@ impl Members {
         None
     }
 
-    pub(crate) fn remove(&mut self, id: SubscriberId) -> Option<SubscriptionOptions> {
+    pub(crate) fn remove(&mut self, id: SubscriberId) -> Option<PackedOptions> {
         let at = self.position(id)?;
         let last = self.list.len() - 1;
         if !self.index.is_empty() {
@@ -113,47 +114,47 @@ fn id_hash(id: SubscriberId) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SubscriptionOptions;
     use super::*;
+
+    fn options(subscription_id: u32) -> PackedOptions {
+        SubscriptionOptions {
+            subscription_id,
+            ..SubscriptionOptions::default()
+        }
+        .into()
+    }
 
     #[test]
     fn members_are_found_while_the_list_grows_and_shrinks() {
         let mut members = Members::default();
         for number in 0..1_000 {
-            let options = SubscriptionOptions::new(1).with_subscription_id(number);
-            assert_eq!(members.insert(SubscriberId(number), options), None);
+            assert_eq!(members.insert(SubscriberId(number), options(number)), None);
         }
         for number in (0..1_000).filter(|number| number % 7 != 0) {
-            let options = SubscriptionOptions::new(1).with_subscription_id(number);
-            assert_eq!(members.remove(SubscriberId(number)), Some(options));
+            assert_eq!(members.remove(SubscriberId(number)), Some(options(number)));
             assert_eq!(members.remove(SubscriberId(number)), None);
+            assert_eq!(members.index.len(), members.list.len());
         }
         for number in (0..1_000).step_by(7) {
-            assert_eq!(
-                members
-                    .get(SubscriberId(number))
-                    .map(SubscriptionOptions::subscription_id),
-                Some(number)
-            );
+            assert_eq!(members.get(SubscriberId(number)), Some(options(number)));
         }
         assert_eq!(members.as_slice().len(), 143);
         for number in (7..1_000).step_by(7) {
             assert!(members.remove(SubscriberId(number)).is_some());
         }
         assert_eq!(members.position(SubscriberId(0)), Some(0));
-        assert!(members.list.capacity() <= 8);
+        assert!(members.index.is_empty() && members.list.capacity() <= 8);
     }
 
     #[test]
     fn a_second_insert_replaces_the_options() {
         let mut members = Members::default();
-        members.insert(SubscriberId(1), SubscriptionOptions::new(0));
+        members.insert(SubscriberId(1), options(5));
         assert_eq!(
-            members.insert(SubscriberId(1), SubscriptionOptions::new(2)),
-            Some(SubscriptionOptions::new(0))
+            members.insert(SubscriberId(1), options(6)),
+            Some(options(5))
         );
-        assert_eq!(
-            members.as_slice(),
-            [(SubscriberId(1), SubscriptionOptions::new(2))]
-        );
+        assert_eq!(members.as_slice(), [(SubscriberId(1), options(6))]);
     }
 }

@@ -149,11 +149,11 @@ impl Trie {
             let previous = self
                 .filters
                 .get_mut(slot)
-                .and_then(|subscribers| subscribers.insert(id, options));
+                .and_then(|subscribers| subscribers.insert(id, options.into()));
             self.direct_count += usize::from(previous.is_none());
             return Subscribed {
                 key: self.filter_key(slot),
-                previous,
+                previous: previous.map(Into::into),
             };
         };
         let group = self.ensure_group(slot, name, filter);
@@ -206,7 +206,10 @@ impl Trie {
         if key.is_shared() {
             self.group(key)?.get(id)
         } else {
-            self.filters.get(self.filter_slot(key)?)?.get(id)
+            self.filters
+                .get(self.filter_slot(key)?)?
+                .get(id)
+                .map(Into::into)
         }
     }
 
@@ -346,7 +349,7 @@ impl Trie {
         out.extend(taken.map(|&(subscriber, options)| Subscription {
             key,
             subscriber,
-            options,
+            options: options.into(),
         }));
         rest.len() <= limit
     }
@@ -438,7 +441,7 @@ impl Trie {
             let options = self.filters.get_mut(slot)?.remove(id)?;
             self.direct_count -= 1;
             self.free_filter(slot);
-            return Some(options);
+            return Some(options.into());
         }
         let group = Arc::clone(self.group(key)?);
         let options = group.remove(id)?;

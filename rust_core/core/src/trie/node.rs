@@ -407,5 +407,6 @@ mod tests {
         assert_eq!(tree.plus(tree.parent(plus)), Some(plus));
         tree.prune(plus);
         assert_eq!(tree.plus(tree.parent(nodes[0])), None);
+        assert_eq!(tree.nodes[tree.parent(nodes[0])].flags, 0);
     }
 }

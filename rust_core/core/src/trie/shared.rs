@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::candidates::Candidates;
 use super::members::Members;
+use super::subscriber::unpack;
 use super::{SubscriberId, SubscriptionOptions};
 
 /// Publishers that a group remembers per half of its memory; with both halves at most twice as many.
@@ -129,7 +130,7 @@ impl SharedGroup {
     /// A copy of the members, in no particular order.
     #[must_use]
     pub fn members(&self) -> Vec<(SubscriberId, SubscriptionOptions)> {
-        self.lock().members.as_slice().to_vec()
+        self.lock().members.as_slice().iter().map(unpack).collect()
     }
 
     /// Number of members.
@@ -145,7 +146,7 @@ impl SharedGroup {
     }
 
     pub(crate) fn get(&self, id: SubscriberId) -> Option<SubscriptionOptions> {
-        self.lock().members.get(id)
+        self.lock().members.get(id).map(Into::into)
     }
 
     pub(crate) fn insert(
@@ -153,11 +154,14 @@ impl SharedGroup {
         id: SubscriberId,
         options: SubscriptionOptions,
     ) -> Option<SubscriptionOptions> {
-        self.lock().members.insert(id, options)
+        self.lock()
+            .members
+            .insert(id, options.into())
+            .map(Into::into)
     }
 
     pub(crate) fn remove(&self, id: SubscriberId) -> Option<SubscriptionOptions> {
-        self.lock().members.remove(id)
+        self.lock().members.remove(id).map(Into::into)
     }
 
     /// Appends up to `limit` members from `position` on to `out`; whether the list ended.
@@ -171,7 +175,8 @@ impl SharedGroup {
         let rest = state.members.as_slice().get(position..).unwrap_or_default();
         rest.iter()
             .take(limit)
-            .for_each(|&(id, options)| out(id, options));
+            .map(unpack)
+            .for_each(|(id, options)| out(id, options));
         rest.len() <= limit
     }
 
@@ -223,7 +228,7 @@ impl SharedGroup {
                 at
             }
         };
-        candidates.list.get(at).copied()
+        candidates.list.get(at).map(unpack)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -265,7 +270,7 @@ mod tests {
     fn group_of(members: u32) -> SharedGroup {
         let group = SharedGroup::new("g", "a/#");
         for id in 0..members {
-            group.insert(SubscriberId(id), SubscriptionOptions::new(1));
+            group.insert(SubscriberId(id), SubscriptionOptions::default());
         }
         group
     }
@@ -330,7 +335,7 @@ mod tests {
     fn cursors_survive_members_that_join_and_leave() {
         let group = group_of(3);
         picked(&group, Strategy::RoundRobinPerGroup, random(0));
-        group.insert(SubscriberId(9), SubscriptionOptions::new(0));
+        group.insert(SubscriberId(9), SubscriptionOptions::default());
         assert_eq!(
             picked(&group, Strategy::RoundRobinPerGroup, random(0)),
             Some(1)

@@ -1,8 +1,6 @@
-//! Who subscribes and how: subscriber ids, packed options, and the subscribers of one filter.
+//! Who subscribes and how: subscriber ids, options, and the subscribers of one filter.
 //!
 //! Most filters have one subscriber, which is stored in place; only the second one, or a share group, costs a box.
-
-use std::fmt;
 
 use super::members::Members;
 
@@ -10,124 +8,74 @@ use super::members::Members;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriberId(pub u32);
 
-const QOS: u8 = 0b0000_0011;
+/// Options of one subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SubscriptionOptions {
+    /// Granted QoS, 0 to 2; higher counts as 2.
+    pub qos: u8,
+    /// Whether messages of the subscriber itself are left out. [MQTT5-3.8.3-3]
+    pub no_local: bool,
+    /// Whether live deliveries keep the publisher's retain flag. [MQTT5-3.3.1-13]
+    pub retain_as_published: bool,
+    /// 0 send retained messages, 1 only for a new subscription, 2 never; higher counts as 2. [MQTT5-3.3.1-9]
+    pub retain_handling: u8,
+    /// Whether topics that begin with `$` in the client's view are hidden (see `mountpoint::hidden_from`).
+    pub hides_dollar: bool,
+    /// Subscription identifier, 0 for none.
+    pub subscription_id: u32,
+}
+
 const NO_LOCAL: u8 = 0b0000_0100;
 const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
-const RETAIN_HANDLING: u8 = 0b0011_0000;
 const HIDES_DOLLAR: u8 = 0b0100_0000;
 
-/// Options of one subscription in 8 bytes; made with `new` and the `with_` methods.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SubscriptionOptions {
+/// `SubscriptionOptions` in 8 bytes, as the trie keeps them: the options byte of SUBSCRIBE (MQTT 5.0, 3.8.3.1) with
+/// `HIDES_DOLLAR` in a reserved bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PackedOptions {
     subscription_id: u32,
-    /// As in SUBSCRIBE (MQTT 5.0, 3.8.3.1), with `HIDES_DOLLAR` in a reserved bit.
     bits: u8,
 }
 
-impl SubscriptionOptions {
-    /// Options with this granted `QoS` (0 to 2; higher counts as 2), all else off.
-    #[must_use]
-    pub const fn new(qos: u8) -> Self {
+impl From<SubscriptionOptions> for PackedOptions {
+    fn from(options: SubscriptionOptions) -> Self {
+        let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        let bits = options.qos.min(2)
+            | options.retain_handling.min(2) << 4
+            | flag(options.no_local, NO_LOCAL)
+            | flag(options.retain_as_published, RETAIN_AS_PUBLISHED)
+            | flag(options.hides_dollar, HIDES_DOLLAR);
         Self {
-            subscription_id: 0,
-            bits: if qos > 2 { 2 } else { qos },
+            subscription_id: options.subscription_id,
+            bits,
         }
-    }
-
-    /// Sets No Local: no message comes back to the client that sent it.
-    #[must_use]
-    pub const fn with_no_local(self, no_local: bool) -> Self {
-        self.with_bit(NO_LOCAL, no_local)
-    }
-
-    /// Sets Retain As Published: live deliveries keep the publisher's retain flag.
-    #[must_use]
-    pub const fn with_retain_as_published(self, retain_as_published: bool) -> Self {
-        self.with_bit(RETAIN_AS_PUBLISHED, retain_as_published)
-    }
-
-    /// Sets Retain Handling (0 to 2; higher counts as 2).
-    #[must_use]
-    pub const fn with_retain_handling(mut self, retain_handling: u8) -> Self {
-        let value = if retain_handling > 2 {
-            2
-        } else {
-            retain_handling
-        };
-        self.bits = self.bits & !RETAIN_HANDLING | value << 4;
-        self
-    }
-
-    /// Sets that topics which begin with `$` in the client's view are hidden (see `mountpoint::hidden_from`).
-    #[must_use]
-    pub const fn with_hides_dollar(self, hides_dollar: bool) -> Self {
-        self.with_bit(HIDES_DOLLAR, hides_dollar)
-    }
-
-    /// Sets the subscription identifier, 0 for none.
-    #[must_use]
-    pub const fn with_subscription_id(mut self, subscription_id: u32) -> Self {
-        self.subscription_id = subscription_id;
-        self
-    }
-
-    const fn with_bit(mut self, bit: u8, is_set: bool) -> Self {
-        self.bits = if is_set {
-            self.bits | bit
-        } else {
-            self.bits & !bit
-        };
-        self
-    }
-
-    /// Granted `QoS`, 0 to 2.
-    #[must_use]
-    pub const fn qos(self) -> u8 {
-        self.bits & QOS
-    }
-
-    /// Whether messages of the subscriber itself are left out.
-    #[must_use]
-    pub const fn no_local(self) -> bool {
-        self.bits & NO_LOCAL != 0
-    }
-
-    /// Whether live deliveries keep the publisher's retain flag.
-    #[must_use]
-    pub const fn retain_as_published(self) -> bool {
-        self.bits & RETAIN_AS_PUBLISHED != 0
-    }
-
-    /// 0 send retained messages, 1 only for a new subscription, 2 never.
-    #[must_use]
-    pub const fn retain_handling(self) -> u8 {
-        (self.bits & RETAIN_HANDLING) >> 4
-    }
-
-    /// Whether topics that begin with `$` in the client's view are hidden.
-    #[must_use]
-    pub const fn hides_dollar(self) -> bool {
-        self.bits & HIDES_DOLLAR != 0
-    }
-
-    /// Subscription identifier, 0 for none.
-    #[must_use]
-    pub const fn subscription_id(self) -> u32 {
-        self.subscription_id
     }
 }
 
-impl fmt::Debug for SubscriptionOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SubscriptionOptions")
-            .field("qos", &self.qos())
-            .field("no_local", &self.no_local())
-            .field("retain_as_published", &self.retain_as_published())
-            .field("retain_handling", &self.retain_handling())
-            .field("hides_dollar", &self.hides_dollar())
-            .field("subscription_id", &self.subscription_id)
-            .finish_non_exhaustive()
+impl From<PackedOptions> for SubscriptionOptions {
+    fn from(
+        PackedOptions {
+            subscription_id,
+            bits,
+        }: PackedOptions,
+    ) -> Self {
+        Self {
+            qos: bits & 0b11,
+            no_local: bits & NO_LOCAL != 0,
+            retain_as_published: bits & RETAIN_AS_PUBLISHED != 0,
+            retain_handling: bits >> 4 & 0b11,
+            hides_dollar: bits & HIDES_DOLLAR != 0,
+            subscription_id,
+        }
     }
+}
+
+/// One subscriber with its options, as the trie keeps them: 12 bytes.
+pub(crate) type Member = (SubscriberId, PackedOptions);
+
+/// Turns what the trie keeps into what it hands out.
+pub(crate) fn unpack(&(id, options): &Member) -> (SubscriberId, SubscriptionOptions) {
+    (id, options.into())
 }
 
 /// The subscribers of one filter: direct ones and share groups (as slots, sorted by name).
@@ -135,7 +83,7 @@ impl fmt::Debug for SubscriptionOptions {
 pub(crate) enum Subscribers {
     #[default]
     Nobody,
-    One([(SubscriberId, SubscriptionOptions); 1]),
+    One([Member; 1]),
     Many(Box<Many>),
 }
 
@@ -146,7 +94,7 @@ pub(crate) struct Many {
 }
 
 impl Subscribers {
-    pub(crate) fn direct(&self) -> &[(SubscriberId, SubscriptionOptions)] {
+    pub(crate) fn direct(&self) -> &[Member] {
         match self {
             Self::Nobody => &[],
             Self::One(one) => one,
@@ -165,7 +113,7 @@ impl Subscribers {
         matches!(self, Self::Nobody)
     }
 
-    pub(crate) fn get(&self, id: SubscriberId) -> Option<SubscriptionOptions> {
+    pub(crate) fn get(&self, id: SubscriberId) -> Option<PackedOptions> {
         match self {
             Self::Nobody => None,
             Self::One([(one, options)]) => (*one == id).then_some(*options),
@@ -177,8 +125,8 @@ impl Subscribers {
     pub(crate) fn insert(
         &mut self,
         id: SubscriberId,
-        options: SubscriptionOptions,
-    ) -> Option<SubscriptionOptions> {
+        options: PackedOptions,
+    ) -> Option<PackedOptions> {
         match self {
             Self::Nobody => {
                 *self = Self::One([(id, options)]);
@@ -191,7 +139,7 @@ impl Subscribers {
         }
     }
 
-    pub(crate) fn remove(&mut self, id: SubscriberId) -> Option<SubscriptionOptions> {
+    pub(crate) fn remove(&mut self, id: SubscriberId) -> Option<PackedOptions> {
         match self {
             Self::Nobody => None,
             Self::One([(one, options)]) => {
@@ -252,53 +200,50 @@ mod tests {
 
     #[test]
     fn options_and_subscribers_stay_small() {
-        assert_eq!(size_of::<SubscriptionOptions>(), 8);
+        assert_eq!(size_of::<Member>(), 12);
         assert_eq!(size_of::<Option<Subscribers>>(), 16);
     }
 
     #[test]
-    fn options_keep_every_field_apart() {
-        let options = SubscriptionOptions::new(2)
-            .with_no_local(true)
-            .with_retain_as_published(true)
-            .with_retain_handling(2)
-            .with_hides_dollar(true)
-            .with_subscription_id(268_435_455);
-        assert_eq!(
-            (
-                options.qos(),
-                options.retain_handling(),
-                options.subscription_id()
-            ),
-            (2, 2, 268_435_455)
-        );
-        assert!(options.no_local() && options.retain_as_published() && options.hides_dollar());
-        let options = options
-            .with_no_local(false)
-            .with_hides_dollar(false)
-            .with_retain_handling(1);
-        assert_eq!((options.qos(), options.retain_handling()), (2, 1));
-        assert!(!options.no_local() && options.retain_as_published() && !options.hides_dollar());
-        let text = "SubscriptionOptions { qos: 2, no_local: false, retain_as_published: true, retain_handling: 1, \
-                    hides_dollar: false, subscription_id: 268435455, .. }";
-        assert_eq!(format!("{options:?}"), text);
+    fn packed_options_keep_every_field_apart() {
+        for bits in 0_u8..72 {
+            let options = SubscriptionOptions {
+                qos: bits / 8 % 3,
+                no_local: bits & 1 != 0,
+                retain_as_published: bits & 2 != 0,
+                retain_handling: bits / 24,
+                hides_dollar: bits & 4 != 0,
+                subscription_id: 268_435_455 - u32::from(bits),
+            };
+            assert_eq!(
+                SubscriptionOptions::from(PackedOptions::from(options)),
+                options
+            );
+        }
     }
 
     #[test]
     fn options_out_of_range_count_as_the_largest() {
+        let options = SubscriptionOptions {
+            qos: 9,
+            retain_handling: 9,
+            ..SubscriptionOptions::default()
+        };
+        let expected = SubscriptionOptions {
+            qos: 2,
+            retain_handling: 2,
+            ..SubscriptionOptions::default()
+        };
         assert_eq!(
-            SubscriptionOptions::new(9)
-                .with_retain_handling(9)
-                .retain_handling(),
-            2
+            SubscriptionOptions::from(PackedOptions::from(options)),
+            expected
         );
-        assert_eq!(SubscriptionOptions::new(9).qos(), 2);
     }
 
     #[test]
     fn subscribers_give_their_box_back() {
         let mut subscribers = Subscribers::default();
-        let options = SubscriptionOptions::new(1);
+        let options = PackedOptions::from(SubscriptionOptions::default());
         subscribers.insert(SubscriberId(1), options);
         subscribers.insert(SubscriberId(2), options);
         subscribers.insert_group(0, 5);
