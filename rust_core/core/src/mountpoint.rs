@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::reason::ReasonCode;
 use crate::topic::{self, FilterKind};
 
 /// Why a text cannot be a mountpoint. CONNECT: 0x87; REST: 400 `BAD_REQUEST`.
@@ -28,8 +29,8 @@ pub enum MountpointError {
 impl MountpointError {
     /// Reason code for a CONNECT that would get this mountpoint.
     #[must_use]
-    pub const fn reason(self) -> u8 {
-        0x87
+    pub const fn reason(self) -> ReasonCode {
+        ReasonCode::NotAuthorized
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
             ),
         ];
         for (error, text) in table {
-            assert_eq!(error.reason(), 0x87);
+            assert_eq!(error.reason(), ReasonCode::NotAuthorized);
             assert_eq!(error.to_string(), text);
         }
     }

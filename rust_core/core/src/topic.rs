@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::reason::ReasonCode;
+
 /// Longest topic or filter in bytes: the two length bytes of a UTF-8 string hold no more. [MQTT5-4.7.3-3]
 pub const MAX_TOPIC_BYTES: usize = 65_535;
 
@@ -58,20 +60,20 @@ pub enum TopicError {
 impl TopicError {
     /// Reason code for a PUBLISH or will whose topic is refused.
     #[must_use]
-    pub const fn topic_reason(self) -> u8 {
+    pub const fn topic_reason(self) -> ReasonCode {
         match self {
-            Self::Empty => 0x82,
-            Self::Nul { .. } => 0x81,
-            _ => 0x90,
+            Self::Empty => ReasonCode::ProtocolError,
+            Self::Nul { .. } => ReasonCode::MalformedPacket,
+            _ => ReasonCode::TopicNameInvalid,
         }
     }
 
     /// Reason code for a SUBSCRIBE or UNSUBSCRIBE whose filter is refused.
     #[must_use]
-    pub const fn filter_reason(self) -> u8 {
+    pub const fn filter_reason(self) -> ReasonCode {
         match self {
-            Self::Nul { .. } => 0x81,
-            _ => 0x8F,
+            Self::Nul { .. } => ReasonCode::MalformedPacket,
+            _ => ReasonCode::TopicFilterInvalid,
         }
     }
 }
@@ -385,7 +387,7 @@ mod tests {
         ];
         for (error, topic_reason, filter_reason, text) in table {
             assert_eq!(
-                (error.topic_reason(), error.filter_reason()),
+                (error.topic_reason() as u8, error.filter_reason() as u8),
                 (topic_reason, filter_reason),
                 "{error:?}"
             );
