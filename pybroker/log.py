@@ -11,7 +11,7 @@ import queue
 import sys
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
@@ -131,7 +131,9 @@ class LogWriter:
         self._thread.join(_STOP_TIMEOUT_S)
         if not self._thread.is_alive():
             for target in self._targets.values():
-                target.close()
+                # What a full disk did not take before it does not take now.
+                with suppress(OSError):
+                    target.close()
 
     def set_level(self, target: str, level: str) -> None:
         """Change the least level of `console` or `file` from the next line on.

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from pybroker.config.keys import QUANTITIES, Key, Section, keys_of
+from pybroker.config.schema import Config
 from pybroker.errors import ConfigError
 
 MASK = "******"
@@ -358,8 +359,6 @@ def _unknown(path: str, name: str, known: list[str]) -> str:
 
 def _every_path() -> list[str]:
     """Return the dotted paths of all keys, with NAME for the name of a section."""
-    from pybroker.config.schema import Config
-
     return list(_paths(Config, ""))
 
 

@@ -25,11 +25,12 @@ class TcpOptions(Section, frozen=True):
         KeepaliveProbe | None, key("TCP keep-alive probes of accepted sockets; not for unix sockets.", word="none")
     ] = None
     sndbuf: Annotated[
-        ByteSize | None, key("Send buffer of the kernel; `default` leaves it to the system.", low=1024, word="default")
+        ByteSize | None,
+        key("Send buffer of the kernel; `default` leaves it to the system.", low=1024, high=1 << 30, word="default"),
     ] = None
     recbuf: Annotated[
         ByteSize | None,
-        key("Receive buffer of the kernel; `default` leaves it to the system.", low=1024, word="default"),
+        key("Receive buffer of the kernel; `default` leaves it to the system.", low=1024, high=1 << 30, word="default"),
     ] = None
 
 
@@ -49,7 +50,6 @@ class SslOptions(Section, frozen=True):
     versions: Annotated[
         tuple[TlsVersion, ...], key("Protocol versions that are offered; older ones do not exist here.")
     ] = ("tlsv1.3", "tlsv1.2")
-    handshake_timeout: Annotated[Duration, key("A handshake that takes longer is cut off.", low=100)] = Duration(15_000)
 
 
 class WebsocketOptions(Section, frozen=True):
@@ -81,7 +81,7 @@ class Listener(Section, frozen=True):
 
     enable: Annotated[bool, key("Whether the listener is opened.")] = True
     max_connections: Annotated[
-        int | None, key("Connections at a time; one more is closed at once.", low=1, word="infinity")
+        int | None, key("Connections at a time; one more is closed at once.", low=1, high=0xFFFF_FFFF, word="infinity")
     ] = None
     max_conn_rate: Annotated[Rate | None, key("New connections; beyond it accepting pauses.", word="infinity")] = None
     messages_rate: Annotated[

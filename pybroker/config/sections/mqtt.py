@@ -125,7 +125,9 @@ class MqttSettings(Section, frozen=True):
         Literal["lowest", "highest"], key("Priority of topics that `mqueue_priorities` does not name.")
     ] = "lowest"
     upgrade_qos: Annotated[bool, key("Deliver at the subscription's QoS even if it was published lower.")] = False
-    max_subscriptions: Annotated[int | None, key("Subscriptions of one client.", low=1, word="infinity")] = None
+    max_subscriptions: Annotated[
+        int | None, key("Subscriptions of one client.", low=1, high=0xFFFF_FFFF, word="infinity")
+    ] = None
     use_username_as_clientid: Annotated[bool, key("Take the user name as client id.")] = False
     peer_cert_as_username: Annotated[
         CertificateField | None, key("Part of the client certificate that is the user name.", word="disabled")
@@ -199,7 +201,7 @@ class RetainerSettings(Section, frozen=True):
     """Retained messages."""
 
     enable: Annotated[bool, key("Whether retained messages are kept.")] = True
-    max_retained_messages: Annotated[int, key("Most messages kept; 0: no limit.", low=0)] = 0
+    max_retained_messages: Annotated[int, key("Most messages kept; 0: no limit.", low=0, high=0xFFFF_FFFF)] = 0
     max_payload_size: Annotated[ByteSize, key("Larger payloads are delivered but not kept.", low=0)] = ByteSize(1 << 20)
     msg_expiry_interval: Annotated[
         Duration, key("Life of a retained message that has no expiry of its own; 0s: no end.")
@@ -225,7 +227,7 @@ class DelayedSettings(Section, frozen=True):
     """Messages to `$delayed/SECONDS/topic`; kept in memory."""
 
     enable: Annotated[bool, key("Whether `$delayed` is understood.")] = True
-    max_delayed_messages: Annotated[int, key("Most messages that wait; 0: no limit.", low=0)] = 0
+    max_delayed_messages: Annotated[int, key("Most messages that wait; 0: no limit.", low=0, high=0xFFFF_FFFF)] = 0
 
 
 class SysEventMessages(Section, frozen=True):
