@@ -5,9 +5,11 @@
 
 pub mod codec;
 pub mod error;
+pub mod message;
 pub mod mountpoint;
 pub mod reason;
 pub mod retained;
+pub mod route;
 pub mod session;
 pub mod topic;
 pub mod trie;

@@ -1,3 +1,31 @@
 //! The engine: shards that own sockets, and the state they share.
+//!
+//! A PUBLISH walks: `intake` (bytes to packets) -> `inbound` (QoS receipt) -> `dispatch` with `cache` (targets) ->
+//! `link` and `outbox` (bytes out). Everything else exists to open, decide and end connections. No Python here.
 
+pub mod cache;
+mod closing;
+pub mod connection;
+pub mod counters;
+pub mod delayed;
+pub mod dispatch;
+pub mod engine;
+pub mod events;
+pub mod handshake;
+pub mod hub;
+mod inbound;
+mod intake;
+pub mod limits;
+pub mod link;
+pub mod listener;
+pub mod mailbox;
+pub mod outbox;
+pub mod publication;
+pub mod retained;
+pub mod session;
+pub mod settings;
+pub mod shard;
+pub mod subscriptions;
+pub mod sys;
+pub mod timer;
 pub mod transport;

@@ -6,6 +6,7 @@
 
 pub mod acceptor;
 pub mod certificate;
+pub mod layers;
 pub mod proxy;
 pub mod tls;
 pub mod upgrade;

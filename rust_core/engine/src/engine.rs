@@ -1,0 +1,316 @@
+//! `Engine`: what a process owns. It starts and stops shards and runs short calls of other threads on shared state.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use pybroker_core::codec::QoS;
+use pybroker_core::reason::ReasonCode;
+use pybroker_core::topic::TopicError;
+use pybroker_core::trie::SubscriberId;
+
+use crate::dispatch::Dispatcher;
+use crate::events::{Cause, Event, WillMessage};
+use crate::hub::Hub;
+use crate::link::ConnId;
+use crate::listener::{Listener, ListenerSpec};
+use crate::publication::{Dispatched, Inbound};
+use crate::session::Session;
+use crate::shard::{Command, Shard, shard_of};
+use crate::subscriptions::Granted;
+use crate::sys;
+
+/// The shards and the state they share.
+pub struct Engine {
+    /// Shared state.
+    pub hub: Arc<Hub>,
+    /// Working set for publications and changes that do not come from a shard.
+    dispatcher: Mutex<Dispatcher>,
+    waiting: Mutex<Vec<Shard>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    driven: Option<Mutex<Shard>>,
+}
+
+/// Publication of the broker itself.
+pub struct OwnMessage<'a> {
+    /// Absolute topic.
+    pub topic: &'a str,
+    /// Payload.
+    pub payload: &'a [u8],
+    /// QoS.
+    pub qos: QoS,
+    /// Retain flag.
+    pub is_retain: bool,
+    /// Encoded properties to forward.
+    pub properties: &'a [u8],
+    /// Message expiry interval; 0 none.
+    pub expiry_s: u32,
+}
+
+impl Engine {
+    /// An engine with `io_threads` shard threads, or one driven shard for 0. Nothing runs before [`Engine::start`].
+    ///
+    /// # Errors
+    /// The system's error when no descriptor is left.
+    pub fn new(io_threads: usize) -> io::Result<Self> {
+        let hub = Arc::new(Hub::new(io_threads)?);
+        let mut shards = (0..io_threads.max(1))
+            .map(|index| Shard::new(index, Arc::clone(&hub)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let driven = if io_threads == 0 {
+            shards.pop().map(Mutex::new)
+        } else {
+            None
+        };
+        Ok(Self {
+            dispatcher: Mutex::new(Dispatcher::new(&hub, sys::now_ms())),
+            hub,
+            waiting: Mutex::new(shards),
+            threads: Mutex::default(),
+            driven,
+        })
+    }
+
+    /// Starts the shard threads.
+    ///
+    /// # Errors
+    /// The system's error when a thread cannot be made.
+    pub fn start(&self) -> io::Result<()> {
+        for mut shard in self.waiting.lock().drain(..) {
+            let name = format!("shard-{}", shard.index);
+            let thread = std::thread::Builder::new()
+                .name(name)
+                .spawn(move || run_shard(&mut shard))?;
+            self.threads.lock().push(thread);
+        }
+        Ok(())
+    }
+
+    /// The driven shard, if there is one.
+    #[must_use]
+    pub fn driven(&self) -> Option<&Mutex<Shard>> {
+        self.driven.as_ref()
+    }
+
+    /// Runs one turn of the driven shard. Returns milliseconds until the next one is due without new input.
+    ///
+    /// # Errors
+    /// The system's error when waiting fails.
+    pub fn turn(&self) -> io::Result<Option<u64>> {
+        let Some(shard) = &self.driven else {
+            return Ok(None);
+        };
+        let mut shard = shard.lock();
+        shard.turn(Some(0))?;
+        Ok(shard.due_in(sys::now_ms()))
+    }
+
+    /// Sends a command to the shard of a connection.
+    pub fn command(&self, conn: ConnId, command: Command) {
+        if let Some(mailbox) = self.hub.shards.get(shard_of(conn)) {
+            mailbox.push(command);
+        }
+    }
+
+    fn command_all(&self, make: impl Fn() -> Command) {
+        for mailbox in &self.hub.shards {
+            mailbox.push(make());
+        }
+    }
+
+    /// Opens a listener on every shard.
+    ///
+    /// # Errors
+    /// The system's error: the address is in use or may not be bound.
+    pub fn open_listener(&self, spec: ListenerSpec) -> io::Result<Arc<Listener>> {
+        let listener = self.hub.listeners.open(spec, sys::now_ms())?;
+        self.command_all(|| Command::Listen(Arc::clone(&listener)));
+        Ok(listener)
+    }
+
+    /// Closes a listener; with a reason, its connections too.
+    pub fn close_listener(&self, id: u32, reason: Option<u8>) {
+        if self.hub.listeners.close(id).is_some() {
+            self.command_all(|| Command::Unlisten { id, reason });
+        }
+    }
+
+    /// Makes an empty session.
+    pub fn create_session(&self, client_id: &str, mountpoint: &str) -> SubscriberId {
+        self.hub.create_session(client_id, mountpoint).id
+    }
+
+    /// Ends a session.
+    pub fn drop_session(&self, id: SubscriberId) {
+        if let Some(session) = self.hub.session(id) {
+            self.with_dispatcher(|hub, dispatcher| hub.drop_session(&session, dispatcher));
+        }
+    }
+
+    /// Runs `act` on the working set of this side, then flushes what it wrote.
+    fn with_dispatcher<T>(&self, act: impl FnOnce(&Hub, &mut Dispatcher) -> T) -> T {
+        let mut dispatcher = self.dispatcher.lock();
+        dispatcher.begin(&self.hub, sys::now_ms());
+        let outcome = act(&self.hub, &mut dispatcher);
+        dispatcher.flush_dirty(&self.hub);
+        dispatcher.settle(&self.hub);
+        outcome
+    }
+
+    /// Publishes as the broker itself.
+    pub fn publish(&self, message: &OwnMessage<'_>) -> ReasonCode {
+        let inbound = Inbound {
+            topic: message.topic,
+            mount: None,
+            qos: message.qos,
+            is_retain: message.is_retain,
+            properties: Cow::Borrowed(message.properties),
+            payload: message.payload,
+            expiry_s: (message.expiry_s > 0).then_some(message.expiry_s),
+            publisher: None,
+            client_id: "",
+            is_loop_ignored: false,
+            frame: None,
+        };
+        self.dispatch(&inbound)
+    }
+
+    /// Publishes a will as its client, whose session may have ended.
+    pub fn publish_will(
+        &self,
+        will: &WillMessage,
+        session: Option<SubscriberId>,
+        client_id: &str,
+        mountpoint: &str,
+    ) -> ReasonCode {
+        if will.topic.starts_with("$SYS/") && mountpoint.is_empty() {
+            return ReasonCode::NotAuthorized;
+        }
+        let mount = self.hub.mount(mountpoint);
+        let inbound = Inbound {
+            topic: &will.topic,
+            mount: mount.as_ref(),
+            qos: will.qos,
+            is_retain: will.is_retain && self.hub.settings().is_retain_available,
+            properties: Cow::Borrowed(&will.properties),
+            payload: &will.payload,
+            expiry_s: will.message_expiry_s,
+            publisher: session,
+            client_id,
+            is_loop_ignored: false,
+            frame: None,
+        };
+        self.dispatch(&inbound)
+    }
+
+    fn dispatch(&self, inbound: &Inbound<'_>) -> ReasonCode {
+        match self.with_dispatcher(|hub, dispatcher| dispatcher.dispatch(hub, inbound)) {
+            Dispatched::Delivered => ReasonCode::Success,
+            Dispatched::NoSubscribers => ReasonCode::NoMatchingSubscribers,
+            Dispatched::InvalidTopic => ReasonCode::TopicNameInvalid,
+            Dispatched::Quota => ReasonCode::QuotaExceeded,
+        }
+    }
+
+    /// Subscribes on behalf of a session; retained messages go out at once. `None`: there is no such session.
+    ///
+    /// # Errors
+    /// [`TopicError`] when the filter is not valid.
+    pub fn subscribe(
+        &self,
+        id: SubscriberId,
+        filter: &str,
+        granted: Granted,
+    ) -> Result<Option<bool>, TopicError> {
+        let Some(session) = self.hub.session(id) else {
+            return Ok(None);
+        };
+        let (is_new, replay) = self
+            .hub
+            .subscribe(&session, filter, granted, sys::now_ms())?;
+        self.with_dispatcher(|hub, dispatcher| {
+            let mut state = session.lock();
+            if state.link.is_some() {
+                state.queue_replay(replay);
+                session.pump(&mut state, &mut dispatcher.outlet, &hub.retained);
+                dispatcher.mark_dirty(&session, &mut state);
+            }
+        });
+        Ok(Some(is_new))
+    }
+
+    /// Unsubscribes on behalf of a session.
+    ///
+    /// # Errors
+    /// [`TopicError`] when the filter is not valid.
+    pub fn unsubscribe(&self, id: SubscriberId, filter: &str) -> Result<bool, TopicError> {
+        self.hub
+            .session(id)
+            .map_or(Ok(false), |session| self.hub.unsubscribe(&session, filter))
+    }
+
+    /// Runs `read` on the state of a session.
+    pub fn with_session<T>(
+        &self,
+        id: SubscriberId,
+        read: impl FnOnce(&Session, &mut crate::session::State) -> T,
+    ) -> Option<T> {
+        let session = self.hub.session(id)?;
+        let mut state = session.lock();
+        Some(read(&session, &mut state))
+    }
+
+    /// Stops everything: no accepts, DISCONNECT to all, flush for at most `drain_ms`. Blocks until it is done.
+    pub fn shutdown(&self, reason: u8, drain_ms: u64) {
+        for listener in self.hub.listeners.all() {
+            let _listener = self.hub.listeners.close(listener.id);
+        }
+        self.command_all(|| Command::Stop { reason, drain_ms });
+        self.waiting.lock().clear();
+        let mut threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads.drain(..) {
+            // A shard that panicked has reported itself; there is nothing left to stop in it.
+            let _ = thread.join();
+        }
+        self.finish_driven(drain_ms);
+    }
+
+    fn finish_driven(&self, drain_ms: u64) {
+        let Some(shard) = &self.driven else { return };
+        let end = Instant::now() + Duration::from_millis(drain_ms + 100);
+        let mut shard = shard.lock();
+        while !shard.is_stopped() && Instant::now() < end {
+            if let Err(error) = shard.turn(Some(10)) {
+                self.hub.events.push(Event::ShardFailed {
+                    shard: 0,
+                    text: error.to_string(),
+                });
+                return;
+            }
+        }
+    }
+
+    /// Ends one connection.
+    pub fn disconnect(&self, conn: ConnId, reason: u8, cause: Cause) {
+        self.hub.end_connection(conn, reason, cause);
+    }
+}
+
+/// Runs a shard to its end; a failure or panic of it is told to Python, which stops the broker.
+fn run_shard(shard: &mut Shard) {
+    let (index, hub) = (shard.index, Arc::clone(&shard.hub));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shard.run()));
+    let text = match outcome {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "panic without a message".to_owned()),
+    };
+    hub.events.push(Event::ShardFailed { shard: index, text });
+}

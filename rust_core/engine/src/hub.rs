@@ -1,0 +1,198 @@
+//! `Hub`: the state that all shards and Python share. Subscriptions, sessions, retained messages, settings, counters.
+//!
+//! Lock order: trie, then slab, then one session. Nothing here waits for the network.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use pybroker_core::trie::{SubscriberId, Trie};
+
+use crate::cache::Generations;
+use crate::counters::Counters;
+use crate::delayed::Delayed;
+use crate::events::Event;
+use crate::listener::Listeners;
+use crate::mailbox::Mailbox;
+use crate::retained::Retained;
+use crate::session::{Mount, Session};
+use crate::settings::Settings;
+use crate::shard::Command;
+
+/// Shared state of one engine.
+pub struct Hub {
+    /// Every subscription.
+    pub trie: RwLock<Trie>,
+    /// Which subscriptions changed, for the match caches.
+    pub generations: Generations,
+    /// Retained messages.
+    pub retained: Retained,
+    /// Counters since start.
+    pub counters: Counters,
+    /// Events for Python.
+    pub events: Mailbox<Event>,
+    /// Commands to each shard, by its number.
+    pub shards: Box<[Mailbox<Command>]>,
+    /// Connections held by each shard, to place new ones.
+    pub loads: Box<[AtomicUsize]>,
+    /// Open listeners.
+    pub listeners: Listeners,
+    /// Messages that wait for their time.
+    pub delayed: Mutex<Delayed>,
+    settings: ArcSwap<Settings>,
+    settings_version: AtomicU64,
+    sessions: RwLock<Slab>,
+    mounts: Mutex<HashMap<Box<str>, Weak<Mount>>>,
+    /// Node name.
+    pub node: OnceLock<Box<str>>,
+}
+
+#[derive(Default)]
+struct Slab {
+    slots: Vec<Option<Arc<Session>>>,
+    free: Vec<u32>,
+}
+
+impl Hub {
+    /// State for `shards` shards (at least 1).
+    ///
+    /// # Errors
+    /// The system's error when descriptors are used up.
+    pub fn new(shards: usize) -> io::Result<Self> {
+        let shards = shards.max(1);
+        Ok(Self {
+            trie: RwLock::new(Trie::new()),
+            generations: Generations::default(),
+            retained: Retained::default(),
+            counters: Counters::default(),
+            events: Mailbox::new()?,
+            shards: (0..shards)
+                .map(|_| Mailbox::new())
+                .collect::<io::Result<_>>()?,
+            loads: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+            listeners: Listeners::default(),
+            delayed: Mutex::default(),
+            settings: ArcSwap::from_pointee(Settings::default()),
+            settings_version: AtomicU64::new(1),
+            sessions: RwLock::default(),
+            mounts: Mutex::default(),
+            node: OnceLock::new(),
+        })
+    }
+
+    /// Settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Changes with every new set of settings.
+    #[must_use]
+    pub fn settings_version(&self) -> u64 {
+        self.settings_version.load(Ordering::Acquire)
+    }
+
+    /// Puts new settings in force; threads take them up at their next turn.
+    pub fn configure(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.settings_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Makes a session and gives it a free number.
+    pub fn create_session(&self, client_id: &str, mountpoint: &str) -> Arc<Session> {
+        let mount = self.mount(mountpoint);
+        let mut slab = self.sessions.write();
+        let slot = slab.free.pop().unwrap_or_else(|| {
+            slab.slots.push(None);
+            u32::try_from(slab.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let session = Arc::new(Session::new(SubscriberId(slot), client_id, mount));
+        if let Some(place) = slab.slots.get_mut(slot as usize) {
+            *place = Some(Arc::clone(&session));
+        }
+        session
+    }
+
+    /// The session of a number, if there is one.
+    #[must_use]
+    pub fn session(&self, id: SubscriberId) -> Option<Arc<Session>> {
+        self.sessions
+            .read()
+            .slots
+            .get(id.0 as usize)
+            .and_then(Clone::clone)
+    }
+
+    /// Calls `visit` with each of `ids` that exists, under one lock.
+    pub fn with_sessions<I: IntoIterator<Item = SubscriberId>>(
+        &self,
+        ids: I,
+        mut visit: impl FnMut(&Arc<Session>),
+    ) {
+        let slab = self.sessions.read();
+        for id in ids {
+            if let Some(Some(session)) = slab.slots.get(id.0 as usize) {
+                visit(session);
+            }
+        }
+    }
+
+    /// Frees the number of a session that has ended.
+    pub fn free_session(&self, id: SubscriberId) {
+        let mut slab = self.sessions.write();
+        if let Some(place) = slab.slots.get_mut(id.0 as usize)
+            && place.take().is_some()
+        {
+            slab.free.push(id.0);
+        }
+    }
+
+    /// Number of sessions, connected or not.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        let slab = self.sessions.read();
+        slab.slots.len() - slab.free.len()
+    }
+
+    /// The one shared `Mount` of a prefix; `None` for the empty prefix.
+    #[must_use]
+    pub fn mount(&self, prefix: &str) -> Option<Arc<Mount>> {
+        if prefix.is_empty() {
+            return None;
+        }
+        let mut mounts = self.mounts.lock();
+        if let Some(mount) = mounts.get(prefix).and_then(Weak::upgrade) {
+            return Some(mount);
+        }
+        if mounts.len() >= 1024 && mounts.len().is_power_of_two() {
+            mounts.retain(|_, mount| mount.strong_count() > 0);
+        }
+        let mount = Arc::new(Mount {
+            prefix: prefix.into(),
+        });
+        mounts.insert(prefix.into(), Arc::downgrade(&mount));
+        Some(mount)
+    }
+
+    /// The shard that holds the fewest connections, or `own` unless it holds clearly more.
+    #[must_use]
+    pub fn place(&self, own: usize) -> usize {
+        const SLACK: usize = 8;
+        let load = |at: usize| {
+            self.loads
+                .get(at)
+                .map_or(usize::MAX, |load| load.load(Ordering::Relaxed))
+        };
+        let least = (0..self.loads.len())
+            .min_by_key(|at| load(*at))
+            .unwrap_or(own);
+        if load(own) > load(least) + SLACK {
+            least
+        } else {
+            own
+        }
+    }
+}

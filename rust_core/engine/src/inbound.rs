@@ -1,0 +1,363 @@
+//! PUBLISH from a client, and the acknowledgements that its QoS asks for.
+//!
+//! Routing and acknowledging are two steps: [`Shard::route`] says what became of the message, and only then is the
+//! answer written, so that a store may put its commit in between.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use pybroker_core::codec::{Ack, Packet, Publish, QoS, Version};
+use pybroker_core::reason::ReasonCode;
+use pybroker_core::session::InboundQos2;
+use pybroker_core::topic::{self, Delay};
+
+use crate::connection::{Connection, Verdict};
+use crate::counters::Metric;
+use crate::delayed::DelayedMessage;
+use crate::events::Cause;
+use crate::publication::{Dispatched, Inbound};
+use crate::shard::{Command, Shard};
+use crate::sys;
+
+/// Publications of a 3.x client that wait for free QoS 2 ids: beyond this its socket is not read.
+const MAX_HELD_BYTES: usize = 256 * 1024;
+
+impl Shard {
+    pub(crate) fn on_publish(
+        &mut self,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        frame: &[u8],
+    ) -> Verdict {
+        let settings = &self.dispatcher.outlet.settings;
+        if !conn.held.is_empty() {
+            return self.hold(conn, frame);
+        }
+        if publish.qos > settings.max_qos {
+            return Verdict::protocol(ReasonCode::QosNotSupported); // [MQTT5-3.2.2-11]
+        }
+        if publish.is_retain && !settings.is_retain_available {
+            return Verdict::protocol(ReasonCode::RetainNotSupported); // [MQTT5-3.2.2-14]
+        }
+        if settings.is_strict && !publish.payload_is_as_promised() {
+            return Verdict::protocol(ReasonCode::PayloadFormatInvalid);
+        }
+        let alias_topic: Arc<str>;
+        let topic = match publish.properties.topic_alias {
+            None => publish.topic,
+            Some(alias) if publish.topic.is_empty() => match conn.aliases.get(alias) {
+                Ok(topic) => {
+                    alias_topic = Arc::clone(topic);
+                    &*alias_topic
+                }
+                Err(error) => return Verdict::protocol(error.reason()),
+            },
+            Some(alias) => {
+                if let Err(error) = conn.aliases.set(alias, publish.topic) {
+                    return Verdict::protocol(error.reason());
+                }
+                publish.topic
+            }
+        };
+        self.count_received(publish.qos);
+        match publish.qos {
+            QoS::AtMostOnce => {
+                let outcome = self.route(conn, publish, topic, Some(frame));
+                if outcome == ReasonCode::TopicNameInvalid {
+                    return Verdict::protocol(outcome);
+                }
+                if outcome.is_error() {
+                    self.count_refused(outcome);
+                }
+                Verdict::Continue
+            }
+            QoS::AtLeastOnce => self.on_publish_qos1(conn, publish, topic),
+            QoS::ExactlyOnce => self.on_publish_qos2(conn, publish, topic, frame),
+        }
+    }
+
+    fn count_received(&mut self, qos: QoS) {
+        let tally = &mut self.dispatcher.outlet.tally;
+        tally.count(Metric::PublishReceived);
+        tally.count(Metric::MessagesReceived);
+        tally.count(match qos {
+            QoS::AtMostOnce => Metric::MessagesQos0Received,
+            QoS::AtLeastOnce => Metric::MessagesQos1Received,
+            QoS::ExactlyOnce => Metric::MessagesQos2Received,
+        });
+    }
+
+    fn count_refused(&mut self, reason: ReasonCode) {
+        let tally = &mut self.dispatcher.outlet.tally;
+        tally.count(Metric::PublishDropped);
+        tally.count(match reason {
+            ReasonCode::NotAuthorized => Metric::PublishAuthError,
+            _ => Metric::MessagesDroppedQuota,
+        });
+    }
+
+    fn on_publish_qos1(
+        &mut self,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        topic: &str,
+    ) -> Verdict {
+        // Answers of this batch are not sent yet, so the client cannot have used them to publish more. [MQTT5-3.3.4-7]
+        if conn.version() == Version::V5
+            && !self.allows_open(usize::from(conn.open_qos2) + self.open_qos1)
+        {
+            return self.over_receive_maximum();
+        }
+        self.open_qos1 += 1;
+        let outcome = self.route(conn, publish, topic, None);
+        if outcome == ReasonCode::TopicNameInvalid {
+            return Verdict::protocol(outcome);
+        }
+        if outcome.is_error() {
+            self.count_refused(outcome);
+        }
+        self.acknowledge(conn, Packet::Puback(Ack::new(publish.packet_id, outcome))); // [MQTT5-4.3.2-4]
+        Verdict::Continue
+    }
+
+    fn allows_open(&self, open: usize) -> bool {
+        let maximum = usize::from(self.dispatcher.outlet.settings.receive_maximum);
+        maximum == 0 || open < maximum
+    }
+
+    fn over_receive_maximum(&mut self) -> Verdict {
+        self.dispatcher.outlet.tally.count(Metric::MessagesDropped);
+        self.dispatcher
+            .outlet
+            .tally
+            .count(Metric::MessagesDroppedReceiveMaximum);
+        Verdict::Close {
+            cause: Cause::Quota,
+            reason: ReasonCode::ReceiveMaximumExceeded as u8,
+        }
+    }
+
+    fn on_publish_qos2(
+        &mut self,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        topic: &str,
+        frame: &[u8],
+    ) -> Verdict {
+        let settings = &self.dispatcher.outlet.settings;
+        let (own, told) = (settings.max_awaiting_rel, settings.receive_maximum);
+        let max_awaiting = match (own, told) {
+            (0, told) => told,
+            (own, 0) => own,
+            (own, told) => own.min(told),
+        };
+        let now_ms = self.now_ms();
+        let packet_id = publish.packet_id;
+        let receipt = self.with_window(conn, |_, _, state| {
+            let receipt = state
+                .window
+                .inbound_publish(packet_id, now_ms, max_awaiting);
+            (receipt, state.window.inbound_len())
+        });
+        let Some((receipt, open)) = receipt else {
+            return Verdict::Continue;
+        };
+        conn.open_qos2 = u16::try_from(open).unwrap_or(u16::MAX);
+        match receipt {
+            InboundQos2::Full if conn.version() == Version::V5 => self.over_receive_maximum(),
+            InboundQos2::Full => self.hold(conn, frame),
+            InboundQos2::Duplicate => {
+                self.acknowledge(
+                    conn,
+                    Packet::Pubrec(Ack::new(packet_id, ReasonCode::Success)),
+                ); // [MQTT5-4.3.3-10]
+                Verdict::Continue
+            }
+            InboundQos2::New => {
+                let outcome = self.route(conn, publish, topic, None);
+                if outcome.is_error() {
+                    self.forget_inbound(conn, packet_id); // [MQTT5-4.3.3-9]
+                    if outcome == ReasonCode::TopicNameInvalid {
+                        return Verdict::protocol(outcome);
+                    }
+                    self.count_refused(outcome);
+                }
+                self.acknowledge(conn, Packet::Pubrec(Ack::new(packet_id, outcome)));
+                Verdict::Continue
+            }
+        }
+    }
+
+    fn forget_inbound(&mut self, conn: &mut Connection, packet_id: u16) {
+        // A 3.x client cannot be told that the exchange is over: it will send PUBREL, and gets its PUBCOMP.
+        if conn.version() == Version::V5 {
+            self.with_window(conn, |_, _, state| state.window.inbound_forget(packet_id));
+            conn.open_qos2 = conn.open_qos2.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn on_pubrel(&mut self, conn: &mut Connection, ack: &Ack<'_>) -> Verdict {
+        self.dispatcher.outlet.tally.count(Metric::PubrelReceived);
+        let released = self.with_window(conn, |_, _, state| {
+            let is_known = state.window.inbound_release(ack.packet_id);
+            (is_known, state.window.inbound_len())
+        });
+        let Some((is_known, open)) = released else {
+            return Verdict::Continue;
+        };
+        conn.open_qos2 = u16::try_from(open).unwrap_or(u16::MAX);
+        let reason = if is_known {
+            ReasonCode::Success
+        } else {
+            self.dispatcher.outlet.tally.count(Metric::PubrelMissed);
+            ReasonCode::PacketIdentifierNotFound
+        };
+        self.acknowledge(conn, Packet::Pubcomp(Ack::new(ack.packet_id, reason))); // [MQTT5-4.3.3-11]
+        if conn.held.is_empty() {
+            Verdict::Continue
+        } else {
+            self.let_go(conn)
+        }
+    }
+
+    /// Keeps a publication of a 3.x client until PUBRELs make room: they come behind it, so the socket is read on.
+    fn hold(&mut self, conn: &mut Connection, frame: &[u8]) -> Verdict {
+        conn.held.extend_from_slice(frame);
+        if conn.held.len() > MAX_HELD_BYTES {
+            conn.is_stalled = true;
+            conn.has_unread = true;
+            return Verdict::Hold;
+        }
+        Verdict::Continue
+    }
+
+    /// Processes held publications as far as there is room again, in their order.
+    pub(crate) fn let_go(&mut self, conn: &mut Connection) -> Verdict {
+        let held = std::mem::take(&mut conn.held);
+        let mut at = 0;
+        let mut verdict = Verdict::Continue;
+        while at < held.len() && verdict == Verdict::Continue && conn.held.is_empty() {
+            let rest = held.get(at..).unwrap_or_default();
+            let Ok(Some((Packet::Publish(publish), used))) = conn.decoder.decode(rest) else {
+                break;
+            };
+            at += used;
+            verdict = self.on_publish(conn, &publish, rest.get(..used).unwrap_or_default());
+        }
+        conn.held
+            .extend_from_slice(held.get(at..).unwrap_or_default());
+        if conn.held.len() <= MAX_HELD_BYTES {
+            conn.is_stalled = false;
+        }
+        verdict
+    }
+
+    /// Routes a publication of a client. The answer is what a 5.0 publisher is told.
+    fn route(
+        &mut self,
+        conn: &Connection,
+        publish: &Publish<'_>,
+        topic: &str,
+        frame: Option<&[u8]>,
+    ) -> ReasonCode {
+        let Some(session) = conn.session() else {
+            return ReasonCode::UnspecifiedError;
+        };
+        let version = conn.version();
+        let properties = publish.properties.forwardable();
+        let is_plain = publish.properties.topic_alias.is_none()
+            && publish.properties.message_expiry_s.is_none()
+            && !publish.is_retain
+            && self.dispatcher.outlet.settings.message_expiry_ms == 0;
+        let mut inbound = Inbound {
+            topic,
+            mount: conn.mount.as_ref(),
+            qos: publish.qos,
+            is_retain: publish.is_retain,
+            properties: if version == Version::V5 {
+                properties
+            } else {
+                Cow::Borrowed(&[])
+            },
+            payload: publish.payload,
+            expiry_s: publish.properties.message_expiry_s,
+            publisher: Some(session.id),
+            client_id: &session.client_id,
+            is_loop_ignored: version != Version::V5
+                && self.dispatcher.outlet.settings.ignores_loop_deliver,
+            frame: frame.filter(|_| is_plain).map(|frame| (version, frame)),
+        };
+        if topic.as_bytes().first() == Some(&b'$') {
+            match self.special_topic(&mut inbound) {
+                Special::Ordinary => {}
+                Special::Done(reason) => return reason,
+            }
+        }
+        let hub = Arc::clone(&self.hub);
+        match self.dispatcher.dispatch(&hub, &inbound) {
+            Dispatched::Delivered => ReasonCode::Success,
+            Dispatched::NoSubscribers => ReasonCode::NoMatchingSubscribers,
+            Dispatched::InvalidTopic => ReasonCode::TopicNameInvalid,
+            Dispatched::Quota => ReasonCode::QuotaExceeded,
+        }
+    }
+
+    /// Topics that begin with `$` and mean something to the broker.
+    fn special_topic(&mut self, inbound: &mut Inbound<'_>) -> Special {
+        let settings = &self.dispatcher.outlet.settings;
+        if inbound.topic.starts_with("$SYS/") && inbound.mount.is_none() {
+            return Special::Done(ReasonCode::NotAuthorized); // Only the broker speaks for itself.
+        }
+        if !settings.is_delayed_enabled || !inbound.topic.starts_with("$delayed/") {
+            return Special::Ordinary;
+        }
+        let now_ms = self.now_ms();
+        let (at_ms, topic) = match topic::parse_delayed(inbound.topic) {
+            Ok(Some((Delay::After { seconds }, topic))) => {
+                (now_ms.saturating_add(seconds.saturating_mul(1000)), topic)
+            }
+            Ok(Some((Delay::At { unix_s }, topic))) => {
+                let wait_s = unix_s.saturating_sub(sys::unix_s());
+                (now_ms.saturating_add(wait_s.saturating_mul(1000)), topic)
+            }
+            Ok(None) => return Special::Ordinary,
+            Err(_) => return Special::Done(ReasonCode::TopicNameInvalid),
+        };
+        if topic::validate_topic(topic, settings.max_topic_levels).is_err() {
+            return Special::Done(ReasonCode::TopicNameInvalid);
+        }
+        if topic.starts_with("$SYS/") {
+            return Special::Done(ReasonCode::NotAuthorized);
+        }
+        let max_delayed = settings.max_delayed;
+        inbound.frame = None;
+        let waiting = DelayedMessage::new(&Inbound {
+            topic,
+            properties: inbound.properties.clone(),
+            ..*inbound
+        });
+        let pushed = self.hub.delayed.lock().push(waiting, at_ms, max_delayed);
+        let tally = &mut self.dispatcher.outlet.tally;
+        match pushed {
+            None => {
+                tally.count(Metric::MessagesDropped);
+                tally.count(Metric::MessagesDroppedDelayedFull);
+                Special::Done(ReasonCode::QuotaExceeded)
+            }
+            Some(is_first) => {
+                tally.count(Metric::MessagesDelayed);
+                if is_first && let Some(mailbox) = self.hub.shards.first() {
+                    mailbox.push(Command::Delay);
+                }
+                Special::Done(ReasonCode::Success)
+            }
+        }
+    }
+}
+
+enum Special {
+    /// Route it as any other.
+    Ordinary,
+    /// It is dealt with; the publisher is told this.
+    Done(ReasonCode),
+}

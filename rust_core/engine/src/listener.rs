@@ -1,0 +1,342 @@
+//! Listening sockets: what they accept, with which limits, and the layers of their connections.
+//!
+//! Python opens and closes them; every shard watches each of them and one is woken per connection.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::limits::TokenBucket;
+use crate::transport::tls::TlsAcceptor;
+use crate::transport::websocket::WsSettings;
+
+/// Where a listener listens.
+#[derive(Debug, Clone)]
+pub enum Bind {
+    /// A TCP address; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A socket file; a stale one is replaced.
+    Unix(PathBuf),
+}
+
+/// One line of an access list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessRule {
+    /// Whether a match lets the client in.
+    pub is_allow: bool,
+    /// Network and prefix length; `None` for everyone.
+    pub network: Option<(IpAddr, u8)>,
+}
+
+impl AccessRule {
+    fn matches(&self, peer: IpAddr) -> bool {
+        let Some((network, prefix)) = self.network else {
+            return true;
+        };
+        match (network, peer.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(peer)) => {
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(prefix.min(32)))
+                    .unwrap_or(0);
+                (u32::from(network) ^ u32::from(peer)) & mask == 0
+            }
+            (IpAddr::V6(network), IpAddr::V6(peer)) => {
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(prefix.min(128)))
+                    .unwrap_or(0);
+                (u128::from(network) ^ u128::from(peer)) & mask == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Everything that makes a listener.
+pub struct ListenerSpec {
+    /// Name for logs, such as `tcp:default`.
+    pub name: String,
+    /// Address.
+    pub bind: Bind,
+    /// Length of the accept queue.
+    pub backlog: u32,
+    /// Whether small segments are sent at once.
+    pub is_nodelay: bool,
+    /// TCP keep alive: idle and interval in seconds, and probes.
+    pub keepalive: Option<(u32, u32, u32)>,
+    /// Send buffer of the socket; 0 leaves the system's choice.
+    pub send_buffer_bytes: usize,
+    /// Receive buffer; 0 leaves the system's choice.
+    pub receive_buffer_bytes: usize,
+    /// Connections at once; 0 no limit.
+    pub max_connections: usize,
+    /// New connections per second; 0 no limit.
+    pub max_conn_rate: f64,
+    /// Messages per second and client; 0 no limit.
+    pub messages_rate: f64,
+    /// Bytes per second and client; 0 no limit.
+    pub bytes_rate: f64,
+    /// Whether connections begin with a PROXY header.
+    pub is_proxied: bool,
+    /// Time for the PROXY header.
+    pub proxy_timeout_ms: u64,
+    /// Time for handshakes and CONNECT.
+    pub idle_timeout_ms: u64,
+    /// Who may connect: first match decides, no match lets in.
+    pub access_rules: Vec<AccessRule>,
+    /// TLS.
+    pub tls: Option<TlsAcceptor>,
+    /// WebSocket.
+    pub websocket: Option<Arc<WsSettings>>,
+}
+
+/// An open listener.
+pub struct Listener {
+    /// Its number, never used again.
+    pub id: u32,
+    /// What it was made from.
+    pub spec: ListenerSpec,
+    /// Address as bound.
+    pub address: String,
+    socket: OwnedFd,
+    is_open: AtomicBool,
+    connections: AtomicUsize,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    bucket: Mutex<Option<TokenBucket>>,
+}
+
+/// Why a new connection is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The access list says no.
+    Access,
+    /// As many connections as allowed are open.
+    Full,
+}
+
+impl Listener {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// The system's error: address in use, not permitted, no such interface.
+    pub fn open(id: u32, spec: ListenerSpec, now_ms: u64) -> io::Result<Self> {
+        let (socket, address) = match &spec.bind {
+            Bind::Tcp(address) => listen_tcp(*address, &spec)?,
+            Bind::Unix(path) => listen_unix(path)?,
+        };
+        let bucket = TokenBucket::new(spec.max_conn_rate, now_ms);
+        Ok(Self {
+            id,
+            spec,
+            address,
+            socket,
+            is_open: AtomicBool::new(true),
+            connections: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            bucket: Mutex::new(bucket),
+        })
+    }
+
+    /// The listening socket, for a poller.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether it still accepts.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
+    /// Stops listening at once: the port is free when this returns, whoever still watches the socket.
+    pub fn stop(&self) {
+        self.is_open.store(false, Ordering::Relaxed);
+        // The socket may have failed already; it is not to be used again either way.
+        let _ = SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
+        if let Bind::Unix(path) = &self.spec.bind {
+            // Somebody may have removed the file: it is gone, as wanted.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Milliseconds until the connection rate allows an accept; 0: now.
+    pub fn accept_in_ms(&self, now_ms: u64) -> u64 {
+        self.bucket.lock().as_mut().map_or(0, |bucket| {
+            if bucket.has_tokens(now_ms) {
+                0
+            } else {
+                bucket.wait_ms()
+            }
+        })
+    }
+
+    /// Accepts one waiting connection.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits; the system's error when descriptors are used up.
+    pub fn accept(&self, now_ms: u64) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        let (socket, address) = SockRef::from(&self.socket).accept4(libc_flags())?;
+        if let Some(bucket) = self.bucket.lock().as_mut() {
+            bucket.take(1.0, now_ms);
+        }
+        self.tune(&socket)?;
+        Ok((socket.into(), address.as_socket()))
+    }
+
+    fn tune(&self, socket: &Socket) -> io::Result<()> {
+        if !matches!(self.spec.bind, Bind::Tcp(_)) {
+            return Ok(());
+        }
+        socket.set_tcp_nodelay(self.spec.is_nodelay)?;
+        if let Some((idle_s, interval_s, probes)) = self.spec.keepalive {
+            let keepalive = TcpKeepalive::new()
+                .with_time(Duration::from_secs(u64::from(idle_s)))
+                .with_interval(Duration::from_secs(u64::from(interval_s)))
+                .with_retries(probes);
+            socket.set_tcp_keepalive(&keepalive)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of a new connection, or says why it is not served.
+    ///
+    /// # Errors
+    /// The refusal; it is counted.
+    pub fn admit(&self, peer: Option<SocketAddr>) -> Result<(), Refusal> {
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+        let is_allowed = self
+            .spec
+            .access_rules
+            .iter()
+            .find(|rule| rule.matches(peer))
+            .is_none_or(|rule| rule.is_allow);
+        let open = self.connections.fetch_add(1, Ordering::Relaxed);
+        let refusal = if is_allowed {
+            (self.spec.max_connections > 0 && open >= self.spec.max_connections)
+                .then_some(Refusal::Full)
+        } else {
+            Some(Refusal::Access)
+        };
+        if let Some(refusal) = refusal {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(refusal);
+        }
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes note that a connection has ended.
+    pub fn leave(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Open connections, accepted since start, refused since start.
+    #[must_use]
+    pub fn counts(&self) -> (usize, u64, u64) {
+        (
+            self.connections.load(Ordering::Relaxed),
+            self.accepted.load(Ordering::Relaxed),
+            self.refused.load(Ordering::Relaxed),
+        )
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.is_open() {
+            self.stop();
+        }
+    }
+}
+
+fn libc_flags() -> i32 {
+    // SOCK_NONBLOCK | SOCK_CLOEXEC; rustix names them as bits of its own type.
+    let flags = rustix::net::SocketFlags::NONBLOCK | rustix::net::SocketFlags::CLOEXEC;
+    i32::try_from(flags.bits()).unwrap_or(0)
+}
+
+fn listen_tcp(address: SocketAddr, spec: &ListenerSpec) -> io::Result<(OwnedFd, String)> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    if spec.send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(spec.send_buffer_bytes)?;
+    }
+    if spec.receive_buffer_bytes > 0 {
+        socket.set_recv_buffer_size(spec.receive_buffer_bytes)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
+    let bound = socket
+        .local_addr()?
+        .as_socket()
+        .map_or_else(String::new, |bound| bound.to_string());
+    Ok((socket.into(), bound))
+}
+
+fn listen_unix(path: &Path) -> io::Result<(OwnedFd, String)> {
+    if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok((listener.into(), path.display().to_string()))
+}
+
+/// All open listeners.
+#[derive(Default)]
+pub struct Listeners {
+    open: RwLock<HashMap<u32, Arc<Listener>>>,
+    next: AtomicU32,
+}
+
+impl Listeners {
+    /// Opens a listener.
+    ///
+    /// # Errors
+    /// As [`Listener::open`].
+    pub fn open(&self, spec: ListenerSpec, now_ms: u64) -> io::Result<Arc<Listener>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let listener = Arc::new(Listener::open(id, spec, now_ms)?);
+        self.open.write().insert(id, Arc::clone(&listener));
+        Ok(listener)
+    }
+
+    /// Stops a listener and forgets it; its connections live on.
+    #[must_use]
+    pub fn close(&self, id: u32) -> Option<Arc<Listener>> {
+        let listener = self.open.write().remove(&id)?;
+        listener.stop();
+        Some(listener)
+    }
+
+    /// The listener of a number.
+    #[must_use]
+    pub fn get(&self, id: u32) -> Option<Arc<Listener>> {
+        self.open.read().get(&id).cloned()
+    }
+
+    /// Every open listener.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Listener>> {
+        self.open.read().values().cloned().collect()
+    }
+}

@@ -1,0 +1,184 @@
+//! Retained messages of the broker: the index behind a lock, with its limits and counts.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+use pybroker_core::message::{Message, NEVER};
+use pybroker_core::retained::RetainedIndex;
+use pybroker_core::trie::Cursor;
+
+use crate::settings::Settings;
+
+/// Messages looked at under one lock while expired ones are searched.
+const EXPIRY_PAGE: usize = 10_000;
+
+/// What storing a retained message came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// Kept, replaced or cleared.
+    Yes,
+    /// The store is full or the payload too large.
+    Refused,
+}
+
+/// The retained messages by routed (mounted) topic.
+#[derive(Default)]
+pub struct Retained {
+    index: RwLock<RetainedIndex<Arc<Message>>>,
+    bytes: AtomicUsize,
+}
+
+impl Retained {
+    /// Stores, replaces or (empty payload) clears; the check and the change are one step. [MQTT5-3.3.1-5]
+    pub fn store(&self, message: &Arc<Message>, now_ms: u64, settings: &Settings) -> Stored {
+        let topic = message.topic();
+        let mut index = self.index.write();
+        if message.payload().is_empty() {
+            let old = index.remove(topic);
+            self.note(old.as_ref(), None);
+            return Stored::Yes;
+        }
+        let is_full = settings.max_retained > 0
+            && index.len() >= settings.max_retained
+            && index.get(topic).is_none();
+        if is_full || message.payload().len() > settings.max_retained_payload_bytes {
+            return Stored::Refused;
+        }
+        let kept = Self::bounded(message, now_ms, settings.retained_expiry_ms);
+        self.note(None, Some(&kept));
+        let old = index.insert(topic, kept);
+        self.note(old.as_ref(), None);
+        Stored::Yes
+    }
+
+    /// The message with the retainer's own expiry applied, if that ends earlier.
+    fn bounded(message: &Arc<Message>, now_ms: u64, expiry_ms: u64) -> Arc<Message> {
+        let deadline = if expiry_ms == 0 {
+            NEVER
+        } else {
+            now_ms.saturating_add(expiry_ms)
+        };
+        if message.expires_at_ms <= deadline {
+            return Arc::clone(message);
+        }
+        let mut copy = Message::clone(message);
+        copy.expires_at_ms = deadline;
+        Arc::new(copy)
+    }
+
+    fn note(&self, removed: Option<&Arc<Message>>, added: Option<&Arc<Message>>) {
+        if let Some(message) = removed {
+            self.bytes
+                .fetch_sub(message.size_bytes(), Ordering::Relaxed);
+        }
+        if let Some(message) = added {
+            self.bytes
+                .fetch_add(message.size_bytes(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether `message` is what its topic retains now.
+    #[must_use]
+    pub fn is_current(&self, message: &Arc<Message>) -> bool {
+        self.index
+            .read()
+            .get(message.topic())
+            .is_some_and(|held| Arc::ptr_eq(held, message))
+    }
+
+    /// Calls `visit` for every live message whose topic matches the routed filter.
+    pub fn matching(&self, filter: &str, now_ms: u64, mut visit: impl FnMut(&Arc<Message>)) {
+        // The visitor never breaks off, so how the walk ended says nothing.
+        let _ended = self
+            .index
+            .read()
+            .matching(filter, &mut |_, message: &Arc<Message>| {
+                if !message.is_expired(now_ms) {
+                    visit(message);
+                }
+                ControlFlow::Continue(())
+            });
+    }
+
+    /// The message of one topic.
+    #[must_use]
+    pub fn get(&self, topic: &str, now_ms: u64) -> Option<Arc<Message>> {
+        self.index
+            .read()
+            .get(topic)
+            .filter(|message| !message.is_expired(now_ms))
+            .cloned()
+    }
+
+    /// Removes every message whose topic matches the routed filter; returns how many.
+    pub fn remove_matching(&self, filter: &str) -> usize {
+        let mut doomed = Vec::new();
+        let _ended = self
+            .index
+            .read()
+            .matching(filter, &mut |_, message: &Arc<Message>| {
+                doomed.push(Arc::clone(message));
+                ControlFlow::Continue(())
+            });
+        self.remove_all(&doomed)
+    }
+
+    /// Removes what has expired; returns how many. Works in pages, so that publishers never wait long.
+    pub fn expire(&self, now_ms: u64) -> usize {
+        let mut removed = 0;
+        let mut cursor = Some(Cursor::default());
+        while let Some(from) = cursor {
+            let mut doomed = Vec::new();
+            cursor = self
+                .index
+                .read()
+                .page(from, EXPIRY_PAGE, &mut |_, message: &Arc<Message>| {
+                    if message.is_expired(now_ms) {
+                        doomed.push(Arc::clone(message));
+                    }
+                });
+            removed += self.remove_all(&doomed);
+        }
+        removed
+    }
+
+    /// Removes these messages where they are still what their topic retains.
+    fn remove_all(&self, doomed: &[Arc<Message>]) -> usize {
+        if doomed.is_empty() {
+            return 0;
+        }
+        let mut index = self.index.write();
+        let mut removed = 0;
+        for message in doomed {
+            if index
+                .get(message.topic())
+                .is_some_and(|held| Arc::ptr_eq(held, message))
+            {
+                let old = index.remove(message.topic());
+                self.note(old.as_ref(), None);
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// Number of messages held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.read().len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of topics, properties and payloads held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,283 @@
+//! `Session`: what outlives a connection. Windows, queue, subscriptions and, while connected, the link; one lock.
+//!
+//! Any thread may deliver: it locks, writes or queues, and puts the session on its list to flush. Two session locks
+//! are never held at once, and no other lock is taken while one is held, save the retained index for reading.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use pybroker_core::codec::{PublishOut, QoS};
+use pybroker_core::message::Message;
+use pybroker_core::mountpoint;
+use pybroker_core::session::{Entry, Next, Offer, Resend, SmallIds, Window};
+use pybroker_core::trie::{SubscriberId, SubscriptionKey};
+
+use crate::counters::Metric;
+use crate::link::{ConnId, Link, Outlet, Written};
+use crate::retained::Retained;
+
+/// A namespace's or listener's topic prefix, shared by all its clients.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Mount {
+    /// Prefix as it stands before every topic of the client.
+    pub prefix: Box<str>,
+}
+
+/// A retained message that waits for its subscriber's window.
+pub struct Replay {
+    /// The message as it was when the client subscribed.
+    pub message: Arc<Message>,
+    /// QoS granted.
+    pub qos: QoS,
+    /// Identifier of the subscription; 0 none.
+    pub subscription_id: u32,
+}
+
+/// One client's state in the engine.
+pub struct Session {
+    /// Its number, also as subscriber in the trie.
+    pub id: SubscriberId,
+    /// Final client id.
+    pub client_id: Box<str>,
+    /// Prefix of its topics.
+    pub mount: Option<Arc<Mount>>,
+    is_online: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// What the lock guards.
+#[derive(Default)]
+pub struct State {
+    /// The connection, if there is one.
+    pub link: Option<Box<Link>>,
+    /// QoS 1 and 2 state and the queue.
+    pub window: Window<Arc<Message>>,
+    /// Its subscriptions in the trie.
+    pub subscriptions: Vec<SubscriptionKey>,
+    /// Retained messages still to be sent.
+    pub replay: Option<Box<VecDeque<Replay>>>,
+    /// The session has ended; nothing may be queued any more.
+    pub is_ended: bool,
+    /// When unfinished messages were last sent again.
+    pub retried_ms: u64,
+    /// Messages that its queue or outbox refused.
+    pub dropped: u64,
+}
+
+impl Session {
+    /// An empty session.
+    #[must_use]
+    pub fn new(id: SubscriberId, client_id: &str, mount: Option<Arc<Mount>>) -> Self {
+        Self {
+            id,
+            client_id: client_id.into(),
+            mount,
+            is_online: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Locks the state.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Whether a connection is attached. May be out of date by the time it is used; only choices rest on it.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.is_online.load(Ordering::Relaxed)
+    }
+
+    /// Attaches a connection and returns the one that was there.
+    pub fn attach(&self, state: &mut State, link: Box<Link>) -> Option<Box<Link>> {
+        self.is_online.store(true, Ordering::Relaxed);
+        state.link.replace(link)
+    }
+
+    /// Detaches `conn`, if it is still the session's connection.
+    pub fn detach(&self, state: &mut State, conn: ConnId) -> Option<Box<Link>> {
+        if state.link.as_ref().is_some_and(|link| link.conn == conn) {
+            self.is_online.store(false, Ordering::Relaxed);
+            state.replay = None;
+            return state.link.take();
+        }
+        None
+    }
+
+    /// A routed topic as this client knows it.
+    #[must_use]
+    pub fn client_topic<'a>(&self, topic: &'a str) -> &'a str {
+        self.mount
+            .as_ref()
+            .map_or(topic, |mount| mountpoint::unmount(&mount.prefix, topic))
+    }
+
+    /// Writes what the window and the socket allow: queued messages first, then retained ones.
+    ///
+    /// Returns whether anything was written.
+    pub fn pump(&self, state: &mut State, out: &mut Outlet, retained: &Retained) -> bool {
+        let settings = Arc::clone(&out.settings);
+        let mut has_written = false;
+        loop {
+            let State {
+                link: Some(link),
+                window,
+                ..
+            } = state
+            else {
+                break;
+            };
+            if !link.has_room() {
+                break;
+            }
+            match window.next(out.now_ms, link.receive_maximum, &settings.limits) {
+                Next::Send { packet_id, entry } => {
+                    if self.write_entry(link, out, packet_id, entry, false) == Written::TooLarge {
+                        window.abandon(packet_id);
+                    }
+                }
+                Next::SendQos0(entry) => {
+                    self.write_entry(link, out, 0, &entry, false);
+                }
+                Next::Resend(resend) => self.write_resend(link, out, &resend),
+                Next::Expired(_) => {
+                    out.tally.count(Metric::DeliveryDropped);
+                    out.tally.count(Metric::DeliveryDroppedExpired);
+                    continue;
+                }
+                Next::None => {
+                    if !self.replay_one(state, out, retained) {
+                        break;
+                    }
+                }
+            }
+            has_written = true;
+        }
+        has_written
+    }
+
+    /// Sends again what an earlier connection left unfinished, in its order. [MQTT5-4.4.0-1] [MQTT3-4.4.0-1]
+    pub fn resume(&self, state: &mut State, out: &mut Outlet) {
+        let State {
+            link: Some(link),
+            window,
+            ..
+        } = state
+        else {
+            return;
+        };
+        for resend in window.resume(link.receive_maximum) {
+            self.write_resend(link, out, &resend);
+        }
+    }
+
+    fn write_resend(&self, link: &mut Link, out: &mut Outlet, resend: &Resend<'_, Arc<Message>>) {
+        match *resend {
+            Resend::Publish { packet_id, entry } => {
+                self.write_entry(link, out, packet_id, entry, true);
+            }
+            Resend::Release { packet_id } => link.write_pubrel(out, packet_id),
+        }
+    }
+
+    /// Encodes a queued or retained message; `is_dup` marks one that was sent before.
+    fn write_entry(
+        &self,
+        link: &mut Link,
+        out: &mut Outlet,
+        packet_id: u16,
+        entry: &Entry<Arc<Message>>,
+        is_dup: bool,
+    ) -> Written {
+        let message = &entry.message;
+        let mut publish = PublishOut {
+            is_dup,
+            qos: QoS::try_from(entry.qos).unwrap_or(QoS::AtMostOnce),
+            is_retain: entry.is_retain,
+            topic: self.client_topic(message.topic()),
+            packet_id,
+            topic_alias: 0,
+            message_expiry_s: message.remaining_s(out.now_ms),
+            subscription_ids: entry.subscription_ids.as_slice(),
+            forwardable: message.properties(),
+            payload: message.payload(),
+        };
+        link.write_publish(out, &mut publish, Some(message))
+    }
+
+    /// Sends the next retained message if the window has room for it. False: nothing was done.
+    fn replay_one(&self, state: &mut State, out: &mut Outlet, retained: &Retained) -> bool {
+        let State {
+            link: Some(link),
+            window,
+            replay,
+            ..
+        } = state
+        else {
+            return false;
+        };
+        let Some(waiting) = replay.as_mut() else {
+            return false;
+        };
+        let max_inflight = usize::from(out.settings.limits.max_inflight);
+        let room = usize::from(link.receive_maximum).min(if max_inflight == 0 {
+            usize::MAX
+        } else {
+            max_inflight
+        });
+        match waiting.front() {
+            None => {
+                *replay = None;
+                return false;
+            }
+            Some(next) if next.qos > QoS::AtMostOnce && window.inflight_len() >= room => {
+                return false;
+            }
+            Some(_) => {}
+        }
+        let Some(next) = waiting.pop_front() else {
+            return false;
+        };
+        // A newer message on this topic reached the subscription live: the old one must not come after it.
+        if next.message.is_expired(out.now_ms) || !retained.is_current(&next.message) {
+            return true;
+        }
+        let entry = next.into_entry(out);
+        if entry.qos == 0 {
+            self.write_entry(link, out, 0, &entry, false);
+            return true;
+        }
+        let receive_maximum = link.receive_maximum;
+        let settings = Arc::clone(&out.settings);
+        if let Offer::Send { packet_id } =
+            window.offer(entry.clone(), true, receive_maximum, &settings.limits)
+            && self.write_entry(link, out, packet_id, &entry, false) == Written::TooLarge
+        {
+            window.abandon(packet_id);
+        }
+        true
+    }
+}
+
+impl Replay {
+    fn into_entry(self, out: &Outlet) -> Entry<Arc<Message>> {
+        let ids: &[u32] = if self.subscription_id == 0 {
+            &[]
+        } else {
+            &[self.subscription_id]
+        };
+        Entry {
+            subscription_ids: SmallIds::from(ids),
+            expires_at_ms: self.message.expires_at_ms,
+            bytes: u32::try_from(self.message.size_bytes()).unwrap_or(u32::MAX),
+            origin: 0,
+            priority: out.settings.default_priority,
+            qos: self.qos.min(self.message.qos) as u8,
+            is_retain: true,
+            is_shared: false,
+            message: self.message,
+        }
+    }
+}

@@ -1,0 +1,734 @@
+//! `Shard`: one epoll, its connections and its timers; one turn reads, decodes, routes and flushes.
+//!
+//! Threaded, a shard waits in its own poller; driven, the event loop calls [`Shard::turn`]. The code is the same. Each
+//! socket is read and written at most once per turn, and what a turn has written is flushed at its end.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::connection::{Connection, Phase, Verdict};
+use crate::dispatch::Dispatcher;
+use crate::events::{Cause, Event};
+use crate::handshake::ConnackExtra;
+use crate::hub::Hub;
+use crate::link::{ConnId, Link};
+use crate::listener::Listener;
+use crate::session::Session;
+use crate::sys::{self, Poller};
+use crate::timer::Wheel;
+use crate::transport::layers::Layers;
+use crate::transport::tls::TlsSession;
+use crate::transport::websocket::WsSession;
+
+/// Connections accepted per listener and turn.
+const ACCEPT_BATCH: usize = 64;
+/// Bytes read from one socket per turn; also the most that waits while Python decides (design, section 4).
+pub const READ_BYTES: usize = 64 * 1024;
+/// Pause of a listener after the system refused a descriptor.
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// How often out-of-date cache entries are freed.
+const SWEEP_MS: u64 = 60_000;
+const COARSE_TICK_MS: u64 = 250;
+const FINE_TICK_MS: u64 = 4;
+const WAKE: u64 = u64::MAX;
+const LISTENER_BIT: u64 = 1 << 63;
+const SLOT_BITS: u32 = 24;
+
+/// What other threads ask of a shard.
+pub enum Command {
+    /// Serve a connection that another shard accepted.
+    Adopt {
+        /// The socket.
+        fd: OwnedFd,
+        /// Its listener, which has admitted it.
+        listener: Arc<Listener>,
+        /// Where it came from.
+        source: Option<SocketAddr>,
+    },
+    /// Watch a listener.
+    Listen(Arc<Listener>),
+    /// Stop watching a listener; with a reason, end its connections too.
+    Unlisten {
+        /// The listener.
+        id: u32,
+        /// Reason code for its connections.
+        reason: Option<u8>,
+    },
+    /// CONNACK 0, attached to a session.
+    Accept {
+        /// The connection.
+        conn: ConnId,
+        /// The session.
+        session: Arc<Session>,
+        /// Session present.
+        is_present: bool,
+        /// Keep alive in force.
+        keep_alive_s: u16,
+        /// Further properties.
+        extra: Option<Box<ConnackExtra>>,
+    },
+    /// A refusing CONNACK.
+    Refuse {
+        /// The connection.
+        conn: ConnId,
+        /// Reason code for 5.0.
+        reason: u8,
+        /// Return code for 3.x; 0 closes without CONNACK.
+        return_code: u8,
+        /// Further properties.
+        extra: Option<Box<ConnackExtra>>,
+    },
+    /// An AUTH packet.
+    Challenge {
+        /// The connection.
+        conn: ConnId,
+        /// 0x18 or 0x00.
+        reason: u8,
+        /// Method, data and the like.
+        extra: Box<ConnackExtra>,
+    },
+    /// Answer of a SUBSCRIBE; `None` grants what was asked.
+    Grant {
+        /// The connection.
+        conn: ConnId,
+        /// Packet id that is answered.
+        packet_id: u16,
+        /// A code per filter.
+        codes: Option<Vec<u8>>,
+    },
+    /// Answer of an UNSUBSCRIBE.
+    Release {
+        /// The connection.
+        conn: ConnId,
+        /// Packet id that is answered.
+        packet_id: u16,
+    },
+    /// End a connection.
+    Disconnect {
+        /// The connection.
+        conn: ConnId,
+        /// Reason code for 5.0; 0 sends no DISCONNECT.
+        reason: u8,
+        /// Why, for the event.
+        cause: Cause,
+    },
+    /// The earliest delayed message changed.
+    Delay,
+    /// Stop: no more accepts, DISCONNECT to all, flush for at most `drain_ms`.
+    Stop {
+        /// Reason code for 5.0 clients.
+        reason: u8,
+        /// Time to flush.
+        drain_ms: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    Resume(ConnId),
+    Listen(u32),
+    Delayed,
+    Stop,
+}
+
+/// One shard.
+pub struct Shard {
+    /// Its number.
+    pub index: usize,
+    /// Shared state.
+    pub hub: Arc<Hub>,
+    /// Routing, output buffers, counters.
+    pub dispatcher: Dispatcher,
+    /// Events of this turn.
+    pub events: Vec<Event>,
+    /// Scratch for acknowledgements of the connection at hand.
+    pub acks: Vec<u8>,
+    /// QoS 1 publications of this batch: their PUBACKs have not left yet.
+    pub(crate) open_qos1: usize,
+    pub(crate) plain: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
+    poller: Poller,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    ready: Vec<ConnId>,
+    listeners: HashMap<u32, Arc<Listener>>,
+    coarse: Wheel<ConnId>,
+    fine: Wheel<Due>,
+    fired: Vec<ConnId>,
+    swept_ms: u64,
+    last_batch: usize,
+    is_stopping: bool,
+    is_stopped: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    connection: Option<Box<Connection>>,
+}
+
+impl Shard {
+    /// Shard number `index` of a hub.
+    ///
+    /// # Errors
+    /// The system's error when no descriptor is left.
+    pub fn new(index: usize, hub: Arc<Hub>) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        if let Some(mailbox) = hub.shards.get(index) {
+            poller.add_waker(mailbox.as_fd(), WAKE)?;
+        }
+        let now_ms = sys::now_ms();
+        Ok(Self {
+            index,
+            dispatcher: Dispatcher::new(&hub, now_ms),
+            hub,
+            events: Vec::new(),
+            acks: Vec::new(),
+            open_qos1: 0,
+            plain: Vec::new(),
+            buffer: vec![0; READ_BYTES + 4096],
+            poller,
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: Vec::new(),
+            listeners: HashMap::new(),
+            coarse: Wheel::new(COARSE_TICK_MS, now_ms),
+            fine: Wheel::new(FINE_TICK_MS, now_ms),
+            fired: Vec::new(),
+            swept_ms: now_ms,
+            last_batch: 0,
+            is_stopping: false,
+            is_stopped: false,
+        })
+    }
+
+    /// The poller, readable while a turn has something to do.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+
+    /// Time of this turn.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.dispatcher.outlet.now_ms
+    }
+
+    /// Runs turns until the shard has stopped.
+    ///
+    /// # Errors
+    /// The system's error when waiting fails; nothing can be served any more then.
+    pub fn run(&mut self) -> io::Result<()> {
+        while !self.is_stopped {
+            let timeout_ms = self.due_in(sys::now_ms());
+            self.coalesce();
+            self.turn(timeout_ms)?;
+        }
+        Ok(())
+    }
+
+    /// Waits a little before a busy shard reads again, to find more in each socket.
+    fn coalesce(&self) {
+        let wait_us = self.dispatcher.outlet.settings.coalesce_us;
+        if wait_us > 0 && self.last_batch > 1 {
+            std::thread::sleep(Duration::from_micros(wait_us));
+        }
+    }
+
+    /// Milliseconds until the shard must turn without being woken; `None`: not before something happens.
+    #[must_use]
+    pub fn due_in(&self, now_ms: u64) -> Option<u64> {
+        if !self.ready.is_empty() {
+            return Some(0);
+        }
+        match (self.coarse.due_in(now_ms), self.fine.due_in(now_ms)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Whether everything was closed after a `Stop`.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// One turn: what is ready, commands, timers, then one flush of everything written.
+    ///
+    /// # Errors
+    /// The system's error when waiting fails.
+    pub fn turn(&mut self, timeout_ms: Option<u64>) -> io::Result<()> {
+        let n = self.poller.wait(timeout_ms)?;
+        self.last_batch = n;
+        self.dispatcher.begin(&self.hub, sys::now_ms());
+        let again = std::mem::take(&mut self.ready);
+        let mut has_mail = false;
+        for at in 0..n {
+            let Some(ready) = self.poller.ready(at) else {
+                break;
+            };
+            match ready.token {
+                WAKE => has_mail = true,
+                token if token & LISTENER_BIT != 0 => self.accept_from(token_listener(token)),
+                token => self.on_ready(
+                    ConnId(token),
+                    ready.is_readable,
+                    ready.is_writable,
+                    ready.is_hung_up,
+                ),
+            }
+        }
+        for id in again {
+            self.on_ready(id, true, false, false);
+        }
+        if has_mail && let Some(mailbox) = self.hub.shards.get(self.index) {
+            for command in mailbox.take_all() {
+                self.obey(command);
+            }
+        }
+        self.run_timers();
+        self.finish_turn();
+        Ok(())
+    }
+
+    fn finish_turn(&mut self) {
+        self.dispatcher.flush_dirty(&self.hub);
+        self.hub.events.push_all(&mut self.events);
+        self.dispatcher.settle(&self.hub);
+        if self.is_stopping && self.connection_count() == 0 {
+            self.is_stopped = true;
+        }
+    }
+
+    fn connection_count(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    fn on_ready(&mut self, id: ConnId, is_readable: bool, is_writable: bool, is_hung_up: bool) {
+        let Some(mut conn) = self.take(id) else {
+            return;
+        };
+        conn.is_hung_up |= is_hung_up;
+        let mut verdict = Verdict::Continue;
+        if is_writable {
+            self.on_writable(&mut conn);
+        }
+        if is_readable || (conn.has_unread && !conn.is_held_back(self.now_ms())) {
+            verdict = self.read(&mut conn);
+        }
+        self.settle_connection(conn, verdict);
+    }
+
+    /// Puts a connection back after work on it, or ends it.
+    pub(crate) fn settle_connection(&mut self, conn: Box<Connection>, verdict: Verdict) {
+        match verdict {
+            Verdict::Continue | Verdict::Hold => {
+                if conn.has_unread && !conn.is_held_back(self.now_ms()) {
+                    self.ready.push(conn.id);
+                }
+                self.put(conn);
+            }
+            Verdict::Close { cause, reason } => self.close(conn, cause, reason, None),
+        }
+    }
+
+    fn on_writable(&mut self, conn: &mut Connection) {
+        let hub = Arc::clone(&self.hub);
+        let out = &mut self.dispatcher.outlet;
+        let has_room = match &mut conn.holder {
+            crate::connection::Holder::Own(link) => {
+                link.flush(out);
+                link.has_room()
+            }
+            crate::connection::Holder::Session(session) => {
+                let mut state = session.lock();
+                if state
+                    .link
+                    .as_ref()
+                    .is_some_and(|link| link.conn == conn.id && link.unsent_bytes() > 0)
+                {
+                    crate::dispatch::flush(&hub, session, &mut state, out);
+                }
+                state.link.as_ref().is_none_or(|link| link.has_room())
+            }
+            crate::connection::Holder::Nobody => true,
+        };
+        if has_room {
+            conn.is_stalled = false;
+        }
+    }
+
+    /// Takes a connection out of its slot; `None` if it is gone or its number is old.
+    pub(crate) fn take(&mut self, id: ConnId) -> Option<Box<Connection>> {
+        let (slot, generation) = parts(id);
+        let place = self.slots.get_mut(slot)?;
+        if place.generation != generation {
+            return None;
+        }
+        place.connection.take()
+    }
+
+    pub(crate) fn put(&mut self, conn: Box<Connection>) {
+        let (slot, _) = parts(conn.id);
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.connection = Some(conn);
+        }
+    }
+
+    /// Frees the slot of a connection that was taken out for good.
+    pub(crate) fn forget(&mut self, conn: &Connection) {
+        self.poller.remove(conn.fd.as_fd());
+        conn.listener.leave();
+        let (slot, _) = parts(conn.id);
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.generation = place.generation.wrapping_add(1);
+            self.free.push(u32::try_from(slot).unwrap_or(u32::MAX));
+        }
+        if let Some(load) = self.hub.loads.get(self.index) {
+            load.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn accept_from(&mut self, id: u32) {
+        let Some(listener) = self.listeners.get(&id).cloned() else {
+            return;
+        };
+        for _ in 0..ACCEPT_BATCH {
+            if !listener.is_open() {
+                return;
+            }
+            let wait_ms = listener.accept_in_ms(self.now_ms());
+            if wait_ms > 0 {
+                return self.pause_listener(&listener, wait_ms);
+            }
+            match listener.accept(self.now_ms()) {
+                Ok((fd, source)) => self.admit(&listener, fd, source),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    self.log(
+                        40,
+                        "accept_failed",
+                        vec![
+                            ("listener", listener.spec.name.clone()),
+                            ("reason", error.to_string()),
+                        ],
+                    );
+                    return self.pause_listener(&listener, ACCEPT_PAUSE_MS);
+                }
+            }
+        }
+    }
+
+    fn pause_listener(&mut self, listener: &Listener, wait_ms: u64) {
+        self.poller.remove(listener.as_fd());
+        self.fine
+            .schedule(self.now_ms() + wait_ms, Due::Listen(listener.id));
+    }
+
+    fn admit(&mut self, listener: &Arc<Listener>, fd: OwnedFd, source: Option<SocketAddr>) {
+        if let Err(refusal) = listener.admit(source) {
+            let peer = source.map_or_else(String::new, |source| source.to_string());
+            let reason = format!("{refusal:?}").to_lowercase();
+            self.log(
+                30,
+                "connection_refused",
+                vec![
+                    ("listener", listener.spec.name.clone()),
+                    ("peer", peer),
+                    ("reason", reason),
+                ],
+            );
+            return;
+        }
+        let target = self.hub.place(self.index);
+        if let Some(load) = self.hub.loads.get(target) {
+            load.fetch_add(1, Ordering::Relaxed);
+        }
+        if target == self.index {
+            self.adopt(Arc::clone(listener), fd, source);
+        } else if let Some(mailbox) = self.hub.shards.get(target) {
+            mailbox.push(Command::Adopt {
+                fd,
+                listener: Arc::clone(listener),
+                source,
+            });
+        }
+    }
+
+    fn adopt(&mut self, listener: Arc<Listener>, fd: OwnedFd, source: Option<SocketAddr>) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let generation = self
+            .slots
+            .get(slot as usize)
+            .map_or(0, |place| place.generation);
+        let id = ConnId(
+            (self.index as u64) << 56 | u64::from(generation) << SLOT_BITS | u64::from(slot),
+        );
+        let tls = match listener.spec.tls.as_ref().map(TlsSession::new).transpose() {
+            Ok(tls) => tls,
+            Err(error) => {
+                self.log(
+                    40,
+                    "tls_failed",
+                    vec![
+                        ("listener", listener.spec.name.clone()),
+                        ("reason", error.to_string()),
+                    ],
+                );
+                None
+            }
+        };
+        let websocket = listener
+            .spec
+            .websocket
+            .as_ref()
+            .map(|settings| WsSession::new(Arc::clone(settings)));
+        let fd = Arc::new(fd);
+        let link = Box::new(Link::new(id, Arc::clone(&fd), Layers::new(tls, websocket)));
+        let max_packet_bytes = self.dispatcher.outlet.settings.max_packet_bytes;
+        let mut conn = Box::new(Connection::new(
+            id,
+            fd,
+            listener,
+            source,
+            link,
+            max_packet_bytes,
+            self.now_ms(),
+        ));
+        if let Err(error) = self.poller.add_socket(conn.fd.as_fd(), id.0) {
+            self.log(40, "connection_failed", vec![("reason", error.to_string())]);
+            self.forget(&conn);
+            return;
+        }
+        self.schedule(&mut conn);
+        self.put(conn);
+    }
+
+    /// Sets the coarse timer of a connection, unless it is set for an earlier time.
+    pub(crate) fn schedule(&mut self, conn: &mut Connection) {
+        if let Some(at_ms) = self.next_check(conn)
+            && (conn.check_at_ms == 0 || at_ms < conn.check_at_ms)
+        {
+            conn.check_at_ms = at_ms;
+            self.coarse.schedule(at_ms, conn.id);
+        }
+    }
+
+    /// Calls the connection up again after a pause.
+    pub(crate) fn resume_at(&mut self, id: ConnId, at_ms: u64) {
+        self.fine.schedule(at_ms, Due::Resume(id));
+    }
+
+    /// Has the connection read again in the next turn.
+    pub(crate) fn read_again(&mut self, id: ConnId) {
+        self.ready.push(id);
+    }
+
+    /// Passes a line to the log.
+    pub(crate) fn log(
+        &mut self,
+        level: u8,
+        event: &'static str,
+        fields: Vec<(&'static str, String)>,
+    ) {
+        self.events.push(Event::Log {
+            level,
+            event,
+            fields,
+        });
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Adopt {
+                fd,
+                listener,
+                source,
+            } => self.adopt(listener, fd, source),
+            Command::Listen(listener) => self.listen(listener),
+            Command::Unlisten { id, reason } => self.unlisten(id, reason),
+            Command::Accept {
+                conn,
+                session,
+                is_present,
+                keep_alive_s,
+                extra,
+            } => {
+                self.accept(conn, session, is_present, keep_alive_s, extra);
+            }
+            Command::Refuse {
+                conn,
+                reason,
+                return_code,
+                extra,
+            } => self.refuse(conn, reason, return_code, extra.as_deref()),
+            Command::Challenge {
+                conn,
+                reason,
+                extra,
+            } => self.challenge(conn, reason, &extra),
+            Command::Grant {
+                conn,
+                packet_id,
+                codes,
+            } => self.grant(conn, packet_id, codes.as_deref()),
+            Command::Release { conn, packet_id } => self.release(conn, packet_id),
+            Command::Disconnect {
+                conn,
+                reason,
+                cause,
+            } => {
+                if let Some(conn) = self.take(conn) {
+                    self.close(conn, cause, reason, None);
+                }
+            }
+            Command::Delay => self.schedule_delayed(),
+            Command::Stop { reason, drain_ms } => self.stop(reason, drain_ms),
+        }
+    }
+
+    fn listen(&mut self, listener: Arc<Listener>) {
+        if self.is_stopping || !listener.is_open() {
+            return;
+        }
+        if let Err(error) = self
+            .poller
+            .add_listener(listener.as_fd(), LISTENER_BIT | u64::from(listener.id))
+        {
+            self.log(
+                40,
+                "listen_failed",
+                vec![
+                    ("listener", listener.spec.name.clone()),
+                    ("reason", error.to_string()),
+                ],
+            );
+            return;
+        }
+        self.listeners.insert(listener.id, listener);
+    }
+
+    fn unlisten(&mut self, id: u32, reason: Option<u8>) {
+        if let Some(listener) = self.listeners.remove(&id) {
+            self.poller.remove(listener.as_fd());
+        }
+        if let Some(reason) = reason {
+            for conn in self.taken(|conn| conn.listener.id == id) {
+                self.close(conn, Cause::Listener, reason, None);
+            }
+        }
+    }
+
+    /// Takes every connection that `picks` out of its slot.
+    fn taken(&mut self, picks: impl Fn(&Connection) -> bool) -> Vec<Box<Connection>> {
+        let is_picked = |slot: &&mut Slot| slot.connection.as_ref().is_some_and(|conn| picks(conn));
+        self.slots
+            .iter_mut()
+            .filter(is_picked)
+            .filter_map(|slot| slot.connection.take())
+            .collect()
+    }
+
+    fn stop(&mut self, reason: u8, drain_ms: u64) {
+        for id in self.listeners.keys().copied().collect::<Vec<_>>() {
+            self.unlisten(id, None);
+        }
+        for conn in self.taken(|_| true) {
+            self.close(conn, Cause::Shutdown, reason, None);
+        }
+        self.is_stopping = true;
+        self.fine.schedule(self.now_ms() + drain_ms, Due::Stop);
+    }
+
+    fn schedule_delayed(&mut self) {
+        if let Some(at_ms) = self.hub.delayed.lock().next_at_ms() {
+            self.fine.schedule(at_ms, Due::Delayed);
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now_ms = self.now_ms();
+        let mut fired = std::mem::take(&mut self.fired);
+        self.coarse.advance(now_ms, &mut fired);
+        for id in fired.drain(..) {
+            // A timer that was overtaken by an earlier one finds a check in the future and has no say.
+            if let Some(conn) = self.take(id) {
+                if conn.check_at_ms > now_ms {
+                    self.put(conn)
+                } else {
+                    self.check(conn)
+                }
+            }
+        }
+        self.fired = fired;
+        let mut due = Vec::new();
+        self.fine.advance(now_ms, &mut due);
+        for due in due {
+            match due {
+                Due::Resume(id) => self.on_ready(id, true, false, false),
+                Due::Listen(id) => {
+                    if let Some(listener) = self.listeners.get(&id).cloned() {
+                        self.listen(listener);
+                    }
+                }
+                Due::Delayed => self.publish_delayed(),
+                Due::Stop => {
+                    for conn in self.taken(|_| true) {
+                        self.drop_connection(&conn);
+                    }
+                }
+            }
+        }
+        if now_ms.saturating_sub(self.swept_ms) >= SWEEP_MS {
+            self.swept_ms = now_ms;
+            self.dispatcher.sweep(&self.hub);
+        }
+    }
+
+    fn publish_delayed(&mut self) {
+        loop {
+            let message = self.hub.delayed.lock().pop_due(self.now_ms());
+            let Some(message) = message else { break };
+            let hub = Arc::clone(&self.hub);
+            self.dispatcher.dispatch(&hub, &message.inbound());
+        }
+        self.schedule_delayed();
+    }
+
+    /// Forgets a connection without another word.
+    pub(crate) fn drop_connection(&mut self, conn: &Connection) {
+        debug_assert!(
+            conn.phase == Phase::Lingering || self.is_stopping,
+            "only an ended connection is dropped"
+        );
+        self.forget(conn);
+    }
+}
+
+fn token_listener(token: u64) -> u32 {
+    u32::try_from(token & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}
+
+fn parts(id: ConnId) -> (usize, u32) {
+    let slot = id.0 & ((1 << SLOT_BITS) - 1);
+    let generation = (id.0 >> SLOT_BITS) & u64::from(u32::MAX);
+    (
+        usize::try_from(slot).unwrap_or(usize::MAX),
+        u32::try_from(generation).unwrap_or(u32::MAX),
+    )
+}
+
+/// The shard that serves a connection.
+#[must_use]
+pub fn shard_of(id: ConnId) -> usize {
+    usize::try_from(id.0 >> 56).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,309 @@
+//! Subscribe and unsubscribe once Python has decided, and the end of a session.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use pybroker_core::codec::{Packet, QoS, Suback, Unsuback, UserProperties};
+use pybroker_core::mountpoint;
+use pybroker_core::reason::ReasonCode;
+use pybroker_core::topic::{self, FilterKind, TopicError};
+use pybroker_core::trie::{SharedGroup, SubscriptionOptions};
+
+use crate::connection::{Pending, Phase};
+use crate::counters::Metric;
+use crate::dispatch::{self, Dispatcher};
+use crate::events::Cause;
+use crate::hub::Hub;
+use crate::link::ConnId;
+use crate::session::{Replay, Session, State};
+use crate::shard::Shard;
+
+/// A filter as the trie knows it.
+struct Routed {
+    filter: String,
+    group: Option<Box<str>>,
+    hides_dollar: bool,
+}
+
+/// Takes a client's filter apart and puts its mountpoint before it. `$exclusive/` falls away: the lock is Python's.
+fn routed(session: &Session, raw: &str, max_levels: usize) -> Result<Routed, TopicError> {
+    let parsed = topic::parse_filter(raw, max_levels)?;
+    let group = match parsed.kind {
+        FilterKind::Share { group } => Some(Box::from(group)),
+        FilterKind::Plain | FilterKind::Exclusive => None,
+    };
+    let mut filter = String::with_capacity(parsed.filter.len());
+    let prefix = session.mount.as_ref().map_or("", |mount| &mount.prefix);
+    mountpoint::mount(prefix, parsed.filter, &mut filter);
+    Ok(Routed {
+        filter,
+        group,
+        hides_dollar: session.mount.is_some() && topic::begins_with_wildcard(parsed.filter),
+    })
+}
+
+/// One granted subscription.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted {
+    /// Options as asked, with the granted QoS.
+    pub options: u8,
+    /// Identifier; 0 none.
+    pub subscription_id: u32,
+}
+
+impl Hub {
+    /// Adds or replaces a subscription. Returns whether it was new, and retained messages that are to be sent.
+    ///
+    /// # Errors
+    /// [`TopicError`] when the filter is not valid.
+    pub fn subscribe(
+        &self,
+        session: &Session,
+        raw: &str,
+        granted: Granted,
+        now_ms: u64,
+    ) -> Result<(bool, Vec<Replay>), TopicError> {
+        let settings = self.settings();
+        let routed = routed(session, raw, settings.max_topic_levels)?;
+        let options = SubscriptionOptions {
+            qos: granted.options & 0b11,
+            no_local: granted.options & 0b100 != 0,
+            retain_as_published: granted.options & 0b1000 != 0,
+            retain_handling: (granted.options >> 4) & 0b11,
+            hides_dollar: routed.hides_dollar,
+            subscription_id: granted.subscription_id,
+        };
+        let subscribed = {
+            let mut trie = self.trie.write();
+            let subscribed =
+                trie.subscribe(&routed.filter, routed.group.as_deref(), session.id, options);
+            self.generations.bump(&routed.filter);
+            subscribed
+        };
+        let is_new = subscribed.previous.is_none();
+        if is_new {
+            session.lock().subscriptions.push(subscribed.key);
+        }
+        // [MQTT5-3.3.1-9] [MQTT5-3.3.1-10] [MQTT5-3.3.1-11]; shared ones get none (MQTT 5.0, 4.8.2).
+        let is_replayed = match options.retain_handling {
+            0 => true,
+            1 => is_new,
+            _ => false,
+        };
+        let mut replay = Vec::new();
+        if is_replayed && routed.group.is_none() && settings.is_retainer_enabled {
+            let qos = QoS::try_from(options.qos).unwrap_or(QoS::AtMostOnce);
+            self.retained.matching(&routed.filter, now_ms, |message| {
+                let prefix = session.mount.as_ref().map_or("", |mount| &mount.prefix);
+                if !(routed.hides_dollar && mountpoint::hidden_from(prefix, message.topic())) {
+                    let message = Arc::clone(message);
+                    replay.push(Replay {
+                        message,
+                        qos,
+                        subscription_id: options.subscription_id,
+                    });
+                }
+            });
+        }
+        Ok((is_new, replay))
+    }
+
+    /// Removes a subscription. Returns whether it existed.
+    ///
+    /// # Errors
+    /// [`TopicError`] when the filter is not valid.
+    pub fn unsubscribe(&self, session: &Session, raw: &str) -> Result<bool, TopicError> {
+        let routed = routed(session, raw, self.settings().max_topic_levels)?;
+        let removed = {
+            let mut trie = self.trie.write();
+            let removed = trie.unsubscribe(&routed.filter, routed.group.as_deref(), session.id);
+            self.generations.bump(&routed.filter);
+            removed
+        };
+        if let Some((key, _)) = removed {
+            session.lock().subscriptions.retain(|own| *own != key);
+        }
+        Ok(removed.is_some())
+    }
+
+    /// Ends a session: its link, subscriptions and queue go; shared messages pass to other members.
+    pub fn drop_session(&self, session: &Arc<Session>, dispatcher: &mut Dispatcher) {
+        let (link, subscriptions, shared, unsent) = {
+            let mut state = session.lock();
+            state.is_ended = true;
+            state.replay = None;
+            let shared = state.window.take_shared();
+            let unsent = state.window.queue_len();
+            state.window.clear();
+            let conn = state.link.as_ref().map(|link| link.conn);
+            let link = conn.and_then(|conn| session.detach(&mut state, conn));
+            (
+                link,
+                std::mem::take(&mut state.subscriptions),
+                shared,
+                unsent,
+            )
+        };
+        if let Some(mut link) = link {
+            link.say_goodbye(&mut dispatcher.outlet, ReasonCode::SessionTakenOver as u8);
+            link.flush(&mut dispatcher.outlet);
+            self.end_connection(link.conn, 0, Cause::TakenOver);
+        }
+        let mut groups: Vec<Arc<SharedGroup>> = Vec::new();
+        {
+            let mut trie = self.trie.write();
+            let mut filter = String::new();
+            for key in subscriptions {
+                filter.clear();
+                if let Some(group) = trie.group(key) {
+                    groups.push(Arc::clone(group));
+                }
+                trie.filter_of(key, &mut filter);
+                trie.remove(key, session.id);
+                self.generations.bump(&filter);
+            }
+        }
+        let mut lost = unsent as u64;
+        for entry in shared {
+            let group = groups
+                .iter()
+                .find(|group| dispatch::group_tag(group) == entry.origin);
+            if !group.is_some_and(|group| dispatcher.redeliver(self, &entry, group, session.id)) {
+                lost += 1;
+            }
+        }
+        let tally = &mut dispatcher.outlet.tally;
+        tally.add(Metric::DeliveryDropped, lost);
+        tally.add(Metric::DeliveryDroppedSessionEnd, lost);
+        self.free_session(session.id);
+    }
+}
+
+impl State {
+    /// Adds retained messages behind those that wait already.
+    pub fn queue_replay(&mut self, replay: Vec<Replay>) {
+        if !replay.is_empty() {
+            self.replay
+                .get_or_insert_with(|| Box::new(VecDeque::new()))
+                .extend(replay);
+        }
+    }
+}
+
+impl Shard {
+    /// Answers the SUBSCRIBE that waits. A failed filter does not spoil its neighbours. [MQTT5-3.8.4-6]
+    pub(crate) fn grant(&mut self, id: ConnId, packet_id: u16, codes: Option<&[u8]>) {
+        let Some(mut conn) = self.take(id) else {
+            return;
+        };
+        let is_asked = matches!(conn.pending.as_deref(), Some(Pending::Subscribe { packet_id: asked, .. }) if *asked == packet_id);
+        let (true, Some(session)) = (is_asked, conn.session().cloned()) else {
+            return self.put(conn);
+        };
+        let Some(Pending::Subscribe {
+            subscription_id,
+            filters,
+            ..
+        }) = conn.pending.take().map(|pending| *pending)
+        else {
+            return self.put(conn);
+        };
+        let max_qos = self.dispatcher.outlet.settings.max_qos as u8;
+        let mut answers = Vec::with_capacity(filters.len());
+        let mut replay = Vec::new();
+        for (at, (filter, options, reason)) in filters.iter().enumerate() {
+            let decided = codes
+                .and_then(|codes| codes.get(at).copied())
+                .unwrap_or((options & 0b11).min(max_qos));
+            let code = if *reason == 0 { decided } else { *reason };
+            answers.push(self.subscribe_one(
+                &session,
+                filter,
+                *options,
+                subscription_id,
+                code,
+                &mut replay,
+            ));
+        }
+        let suback = Suback {
+            packet_id,
+            reason_string: None,
+            user_properties: UserProperties::default(),
+            codes: &answers,
+        };
+        self.with_window(&conn, |shard, session, state| {
+            if let Some(link) = state.link.as_deref_mut() {
+                link.write(&mut shard.dispatcher.outlet, &Packet::Suback(suback));
+            }
+            state.queue_replay(replay);
+            shard.pump(session, state);
+            shard.dispatcher.mark_dirty(session, state);
+        });
+        conn.phase = Phase::Open;
+        self.go_on(conn);
+    }
+
+    fn subscribe_one(
+        &mut self,
+        session: &Session,
+        filter: &str,
+        options: u8,
+        subscription_id: u32,
+        code: u8,
+        replay: &mut Vec<Replay>,
+    ) -> u8 {
+        if code >= 0x80 {
+            self.dispatcher.outlet.tally.count(Metric::SubscribeError);
+            return code;
+        }
+        let granted = Granted {
+            options: (options & !0b11) | code.min(2),
+            subscription_id,
+        };
+        match self.hub.subscribe(session, filter, granted, self.now_ms()) {
+            Ok((_, messages)) => {
+                replay.extend(messages);
+                code
+            }
+            Err(_) => ReasonCode::TopicFilterInvalid as u8,
+        }
+    }
+
+    /// Answers the UNSUBSCRIBE that waits; there is always an UNSUBACK. [MQTT5-3.10.4-4]
+    pub(crate) fn release(&mut self, id: ConnId, packet_id: u16) {
+        let Some(mut conn) = self.take(id) else {
+            return;
+        };
+        let is_asked = matches!(conn.pending.as_deref(), Some(Pending::Unsubscribe { packet_id: asked, .. }) if *asked == packet_id);
+        let (true, Some(session)) = (is_asked, conn.session().cloned()) else {
+            return self.put(conn);
+        };
+        let Some(Pending::Unsubscribe { filters, .. }) =
+            conn.pending.take().map(|pending| *pending)
+        else {
+            return self.put(conn);
+        };
+        let answers: Vec<u8> = filters
+            .iter()
+            .map(|filter| match self.hub.unsubscribe(&session, filter) {
+                Ok(true) => ReasonCode::Success as u8,
+                Ok(false) => ReasonCode::NoSubscriptionExisted as u8,
+                Err(_) => ReasonCode::TopicFilterInvalid as u8,
+            })
+            .collect();
+        let unsuback = Unsuback {
+            packet_id,
+            reason_string: None,
+            user_properties: UserProperties::default(),
+            codes: &answers,
+        };
+        self.with_window(&conn, |shard, session, state| {
+            if let Some(link) = state.link.as_deref_mut() {
+                link.write(&mut shard.dispatcher.outlet, &Packet::Unsuback(unsuback));
+            }
+            shard.dispatcher.mark_dirty(session, state);
+        });
+        conn.phase = Phase::Open;
+        self.go_on(conn);
+    }
+}

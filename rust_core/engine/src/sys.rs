@@ -1,0 +1,268 @@
+//! The system calls of the engine, through `rustix`: no `unsafe` of our own is needed.
+//!
+//! Everything is non-blocking. Sockets are registered edge-triggered once and never re-armed, so a message costs no
+//! `epoll_ctl`. Do not put policy here.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+};
+
+/// Readiness reports taken per wait; what is left over comes with the next.
+const BATCH: usize = 256;
+
+/// What one non-blocking transfer did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfer {
+    /// So many bytes moved (at least 1).
+    Bytes(usize),
+    /// The socket has no data, or no room.
+    WouldBlock,
+    /// The peer closed its side (receive only).
+    Eof,
+    /// Reset, broken pipe or the like; the connection is over.
+    Broken,
+}
+
+/// One readiness report.
+#[derive(Debug, Clone, Copy)]
+pub struct Ready {
+    /// The number given at registration.
+    pub token: u64,
+    /// Data, end of stream or an error may be read.
+    pub is_readable: bool,
+    /// There is room again after a transfer that would have blocked.
+    pub is_writable: bool,
+    /// The peer has shut down its sending side, or the socket failed: one read more is needed to see it.
+    pub is_hung_up: bool,
+}
+
+impl Ready {
+    fn of(event: &epoll::Event) -> Self {
+        let flags = event.flags;
+        Self {
+            token: event.data.u64(),
+            is_readable: flags
+                .intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
+            is_writable: flags.contains(EventFlags::OUT),
+            is_hung_up: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
+        }
+    }
+}
+
+/// An epoll instance.
+pub struct Poller {
+    epoll: OwnedFd,
+    ready: Vec<Ready>,
+}
+
+impl Poller {
+    /// Creates an instance.
+    ///
+    /// # Errors
+    /// The system's error when no descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            ready: Vec::with_capacity(BATCH),
+        })
+    }
+
+    /// Registers a socket for reading and writing, edge-triggered, for its whole life.
+    ///
+    /// # Errors
+    /// The system's error, for example when the limit of watched descriptors is reached.
+    pub fn add_socket(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            EventData::new_u64(token),
+            flags,
+        )?)
+    }
+
+    /// Registers a listening socket that several pollers share: one of them is woken.
+    ///
+    /// # Errors
+    /// As [`Poller::add_socket`].
+    pub fn add_listener(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            EventData::new_u64(token),
+            EventFlags::IN | EventFlags::EXCLUSIVE,
+        )?)
+    }
+
+    /// Registers a level-triggered descriptor that is only read (an eventfd).
+    ///
+    /// # Errors
+    /// As [`Poller::add_socket`].
+    pub fn add_waker(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            EventData::new_u64(token),
+            EventFlags::IN,
+        )?)
+    }
+
+    /// Removes a descriptor. One that is not registered is no error.
+    pub fn remove(&self, fd: BorrowedFd<'_>) {
+        // ENOENT means that it was never added or is gone already: both are what the caller wants.
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    /// Waits for readiness: `None` waits without limit. Returns how many reports [`Poller::ready`] holds.
+    ///
+    /// # Errors
+    /// The system's error, never `EINTR` (which reports 0).
+    pub fn wait(&mut self, timeout_ms: Option<u64>) -> io::Result<usize> {
+        self.ready.clear();
+        let timeout = timeout_ms.map(|ms| Timespec {
+            tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from((ms % 1000) * 1_000_000).unwrap_or(0),
+        });
+        let mut space = [const { MaybeUninit::uninit() }; BATCH];
+        match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
+            Ok((events, _)) => self.ready.extend(events.iter().map(Ready::of)),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.ready.len())
+    }
+
+    /// The `index`-th report of the last wait.
+    #[must_use]
+    pub fn ready(&self, index: usize) -> Option<Ready> {
+        self.ready.get(index).copied()
+    }
+
+    /// The instance itself, readable while reports wait: what an outer event loop watches.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+/// A counter that wakes a poller.
+pub struct Waker {
+    fd: OwnedFd,
+}
+
+impl Waker {
+    /// Creates a waker.
+    ///
+    /// # Errors
+    /// The system's error when no descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    /// Makes the descriptor readable.
+    pub fn wake(&self) {
+        // A full counter (EAGAIN) is readable already, and no other error can happen on a live eventfd.
+        let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+    }
+
+    /// Makes the descriptor unreadable until the next wake.
+    pub fn clear(&self) {
+        let mut counter = [0u8; 8];
+        // EAGAIN: it was not readable, which is the state asked for.
+        let _ = rustix::io::read(&self.fd, &mut counter);
+    }
+
+    /// The descriptor, for a poller.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Receives into a slice.
+pub fn receive(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Transfer {
+    match recv(fd, buf, RecvFlags::empty()) {
+        Ok((0, _)) => Transfer::Eof,
+        Ok((n, _)) => Transfer::Bytes(n),
+        Err(error) => of_error(error),
+    }
+}
+
+/// Receives into the free capacity of a vector and extends its length.
+pub fn receive_into(fd: BorrowedFd<'_>, buf: &mut Vec<u8>) -> Transfer {
+    match recv(fd, spare_capacity(buf), RecvFlags::empty()) {
+        Ok((0, _)) => Transfer::Eof,
+        Ok((n, _)) => Transfer::Bytes(n),
+        Err(error) => of_error(error),
+    }
+}
+
+/// Sends one buffer.
+pub fn transmit(fd: BorrowedFd<'_>, buf: &[u8]) -> Transfer {
+    match send(fd, buf, SendFlags::NOSIGNAL) {
+        Ok(0) => Transfer::WouldBlock,
+        Ok(n) => Transfer::Bytes(n),
+        Err(error) => of_error(error),
+    }
+}
+
+/// Sends several buffers in order with one call.
+pub fn transmit_all(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> Transfer {
+    match sendmsg(
+        fd,
+        parts,
+        &mut SendAncillaryBuffer::default(),
+        SendFlags::NOSIGNAL,
+    ) {
+        Ok(0) => Transfer::WouldBlock,
+        Ok(n) => Transfer::Bytes(n),
+        Err(error) => of_error(error),
+    }
+}
+
+fn of_error(error: Errno) -> Transfer {
+    match error {
+        Errno::AGAIN | Errno::INTR | Errno::NOBUFS => Transfer::WouldBlock,
+        _ => Transfer::Broken,
+    }
+}
+
+/// Shuts down the sending side, so that the peer reads everything sent and then the end.
+pub fn finish_sending(fd: BorrowedFd<'_>) {
+    // ENOTCONN: the peer was faster; nothing is left to tell it.
+    let _ = shutdown(fd, Shutdown::Write);
+}
+
+/// Switches a descriptor to non-blocking mode.
+///
+/// # Errors
+/// The system's error.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(ioctl_fionbio(fd, true)?)
+}
+
+/// Milliseconds of the monotonic clock.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    seconds * 1000 + nanos / 1_000_000
+}
+
+/// Seconds of the wall clock since 1970, for times that clients name absolutely.
+#[must_use]
+pub fn unix_s() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    u64::try_from(now.tv_sec).unwrap_or(0)
+}
