@@ -1,0 +1,283 @@
+//! Runs with steady traffic: starts the threads, moves them through the stages, measures and adds up.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::board::{Board, Stage};
+use crate::error::LoadError;
+use crate::latency::Latency;
+use crate::meter::{Meter, Span};
+use crate::process;
+use crate::report::{Balance, Report};
+use crate::settings::{Mode, Settings};
+use crate::topology::Topology;
+use crate::worker::{Duties, Harvest, Worker};
+
+/// How often the conductor looks up.
+const STEP: Duration = Duration::from_millis(5);
+/// Draining ends after this long without a delivery.
+const QUIET: Duration = Duration::from_secs(2);
+/// The broker's memory is sampled in steps of this many looks.
+const RSS_STEPS: u32 = 20;
+
+/// Counters at the two ends of the measurement.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    received: u64,
+    sent: u64,
+    idle_ns: [u64; 2],
+}
+
+impl Mark {
+    fn of(board: &Board) -> Self {
+        Self {
+            received: board.received.load(Ordering::Relaxed),
+            sent: board.sent.load(Ordering::Relaxed),
+            idle_ns: [0, 1].map(|thread: usize| board.idle_ns[thread].load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// The measurement without what the threads bring home.
+#[derive(Debug)]
+struct Measured {
+    span: Span,
+    from: Mark,
+    to: Mark,
+    rss_peak: u64,
+}
+
+/// Runs one of the modes fanin, fanout, pairs, match and paced.
+///
+/// # Errors
+/// The first error of a thread, or a step that does not end.
+pub fn run(settings: &Settings) -> Result<Report, LoadError> {
+    let topology = Topology::new(settings);
+    let board = Board::new(topology.publishers.len());
+    let both = Duties {
+        publishes: true,
+        subscribes: true,
+    };
+    let duties = match settings.threads {
+        1 => vec![both],
+        _ => vec![
+            Duties {
+                publishes: false,
+                ..both
+            },
+            Duties {
+                subscribes: false,
+                ..both
+            },
+        ],
+    };
+    let threads = duties.len();
+    let (measured, harvests) = thread::scope(|scope| {
+        let handles: Vec<_> = duties
+            .into_iter()
+            .enumerate()
+            .map(|(thread, duties)| {
+                let (board, topology) = (&board, &topology);
+                scope.spawn(move || {
+                    let harvest = Worker::prepare(settings, topology, board, thread, duties)
+                        .and_then(|worker| {
+                            board.ready.fetch_add(1, Ordering::Release);
+                            worker.run()
+                        });
+                    if harvest.is_err() {
+                        board.has_failed.store(true, Ordering::Release);
+                    }
+                    harvest
+                })
+            })
+            .collect();
+        let measured = conduct(settings, &board, &topology, threads);
+        board.set_stage(Stage::Stop);
+        let harvests = handles
+            .into_iter()
+            .map(|handle| handle.join().expect("a thread of the generator panicked"));
+        (measured, harvests.collect::<Result<Vec<_>, _>>())
+    });
+    let harvests = harvests?;
+    let measured = measured?;
+    Ok(report(settings, &topology, &measured, &harvests))
+}
+
+/// Whether the run goes on; a failed thread tells its error when it is joined.
+fn is_alive(board: &Board) -> Result<(), LoadError> {
+    if board.has_failed.load(Ordering::Acquire) {
+        return Err(LoadError::Protocol("a thread ended early".into()));
+    }
+    Ok(())
+}
+
+fn conduct(
+    settings: &Settings,
+    board: &Board,
+    topology: &Topology,
+    threads: usize,
+) -> Result<Measured, LoadError> {
+    while board.ready.load(Ordering::Acquire) < threads {
+        is_alive(board)?;
+        thread::sleep(STEP);
+    }
+    board.set_stage(Stage::Publish);
+    sleep_while_alive(board, Duration::from_secs_f64(settings.warmup))?;
+    eprintln!("measuring");
+
+    let meter = Meter::start(&settings.pids)?;
+    let from = Mark::of(board);
+    board.measured_ns[0].store(board.now_ns(), Ordering::Relaxed);
+    let rss_peak = watch(settings, board, from.received)?;
+    board.measured_ns[1].store(board.now_ns(), Ordering::Relaxed);
+    let (to, span) = (Mark::of(board), meter.stop()?);
+
+    board.set_stage(Stage::Drain);
+    drain(settings, board, topology)?;
+    Ok(Measured {
+        span,
+        from,
+        to,
+        rss_peak,
+    })
+}
+
+/// Waits for the end of the measurement; returns the highest memory of the broker that was seen.
+fn watch(settings: &Settings, board: &Board, before: u64) -> Result<u64, LoadError> {
+    let end = Instant::now() + Duration::from_secs_f64(settings.duration);
+    let mut peak = 0;
+    for step in 0_u32.. {
+        is_alive(board)?;
+        let delivered = board.received.load(Ordering::Relaxed) - before;
+        if Instant::now() >= end || settings.count.is_some_and(|count| delivered >= count) {
+            break;
+        }
+        if step.is_multiple_of(RSS_STEPS) {
+            peak = peak.max(process::usage(&settings.pids)?.rss_bytes);
+        }
+        thread::sleep(STEP.min(end - Instant::now().min(end)));
+    }
+    Ok(peak)
+}
+
+fn sleep_while_alive(board: &Board, time: Duration) -> Result<(), LoadError> {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        is_alive(board)?;
+        thread::sleep(STEP);
+    }
+    Ok(())
+}
+
+/// Waits until everything arrived or nothing comes any more.
+fn drain(settings: &Settings, board: &Board, topology: &Topology) -> Result<(), LoadError> {
+    let end = Instant::now() + Duration::from_secs_f64(settings.step_limit);
+    // A thread may be in the middle of a refill when the stage changes.
+    thread::sleep(STEP * 4);
+    let expected = board.sent.load(Ordering::Relaxed) * topology.fan as u64;
+    let mut seen = (0, Instant::now());
+    while Instant::now() < end {
+        is_alive(board)?;
+        let received = board.received.load(Ordering::Relaxed);
+        if received != seen.0 {
+            seen = (received, Instant::now());
+        }
+        if received >= expected || seen.1.elapsed() > QUIET {
+            break;
+        }
+        thread::sleep(STEP);
+    }
+    // Acknowledgements, and duplicates that would come now.
+    thread::sleep(STEP * 10);
+    Ok(())
+}
+
+fn report(
+    settings: &Settings,
+    topology: &Topology,
+    measured: &Measured,
+    harvests: &[Harvest],
+) -> Report {
+    let mut report = Report::new(settings);
+    let (span, from, to) = (&measured.span, &measured.from, &measured.to);
+    let deliveries = to.received - from.received;
+    span.report("delivery", deliveries, &mut report.figures);
+    report.figures.set(
+        "publishes_per_s",
+        (to.sent - from.sent) as f64 / span.seconds,
+    );
+    report.figures.set(
+        "rss_peak_bytes",
+        measured.rss_peak.max(span.rss_after) as f64,
+    );
+
+    let own_share = span.own_cpu_s / span.seconds / harvests.len() as f64;
+    let busiest = (0..harvests.len()).map(|thread| {
+        let idle_s = (to.idle_ns[thread] - from.idle_ns[thread]) as f64 / 1e9;
+        if settings.spins() {
+            1.0 - idle_s / span.seconds
+        } else {
+            own_share
+        }
+    });
+    // A thread that lost its core to others looks busy to the clock, but used no CPU.
+    let busy_share = busiest
+        .fold(0.0, f64::max)
+        .min(span.own_cpu_s / span.seconds);
+    report.figures.set("generator_busy_share", busy_share);
+    report.generator_limited = span.is_generator_limited(busy_share);
+
+    report.balance = balance(topology, harvests);
+    let forgiven: u64 = harvests.iter().map(|harvest| harvest.forgiven).sum();
+    if forgiven > 0 {
+        report
+            .notes
+            .push(format!("stopped waiting for {forgiven} deliveries"));
+    }
+    if settings.mode == Mode::Paced {
+        report_latency(&mut report, harvests);
+    } else {
+        report.notes.push(format!(
+            "at most {} deliveries on the way",
+            settings.outstanding
+        ));
+    }
+    report
+}
+
+fn balance(topology: &Topology, harvests: &[Harvest]) -> Balance {
+    let sent_by: Vec<u64> = harvests
+        .iter()
+        .flat_map(|harvest| harvest.sent.iter().copied())
+        .collect();
+    let sent: u64 = sent_by.iter().sum();
+    let mut balance = Balance {
+        sent,
+        expected: sent * topology.fan as u64,
+        ..Balance::default()
+    };
+    for harvest in harvests {
+        balance.refused += harvest.refused;
+        balance.counts.foreign += harvest.foreign;
+        for (publisher, stream) in &harvest.streams {
+            balance.counts += stream.finish(sent_by[*publisher]);
+        }
+    }
+    balance
+}
+
+fn report_latency(report: &mut Report, harvests: &[Harvest]) {
+    let sum = |pick: fn(&Harvest) -> &Latency| {
+        let mut all = Latency::new();
+        for harvest in harvests {
+            all.merge(pick(harvest));
+        }
+        all
+    };
+    let latency = sum(|harvest| &harvest.latency);
+    latency.report("latency", &mut report.figures);
+    sum(|harvest| &harvest.transit).report("transit", &mut report.figures);
+    sum(|harvest| &harvest.lateness).report("lateness", &mut report.figures);
+    report.latency_curve = latency.curve();
+}
