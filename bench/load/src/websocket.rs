@@ -147,7 +147,7 @@ mod tests {
     fn server_frame(first: u8, body: &[u8]) -> Vec<u8> {
         let mut out = vec![first];
         match u8::try_from(body.len()) {
-            Ok(length @ 0..=125) => out.push(length),
+            Ok(length) if length <= 125 => out.push(length),
             _ => {
                 out.push(126);
                 out.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());

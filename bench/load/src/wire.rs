@@ -276,7 +276,7 @@ fn put_binary(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn put_length(out: &mut Vec<u8>, mut length: usize) {
     loop {
-        let low = (length & 0x7f) as u8;
+        let [low, ..] = (length & 0x7f).to_le_bytes();
         length >>= 7;
         if length == 0 {
             out.push(low);
