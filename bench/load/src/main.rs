@@ -10,6 +10,7 @@
 
 mod board;
 mod error;
+mod feed;
 mod fleet;
 mod idle;
 mod latency;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::error::LoadError;
+use crate::feed::feed;
 use crate::fleet::{ClientPlan, Fleet};
 use crate::link::Link;
 use crate::meter::{self, Meter};
@@ -13,8 +14,6 @@ use crate::wire::{self, Inbound, PublishTemplate, Stamp, kind};
 
 /// Longest life of the sessions of a run whose cleaning failed.
 const SESSION_EXPIRY_S: u32 = 3600;
-/// Publishes on the way; below the receive maximum of every peer.
-const PUBLISH_WINDOW: u64 = 16;
 
 /// `connections` sessions go offline, get `messages` each, and come back for them.
 ///
@@ -87,49 +86,20 @@ fn publish(fleet: &mut Fleet, settings: &Settings) -> Result<(), LoadError> {
     let templates: Vec<_> = (0..settings.connections)
         .map(|s| PublishTemplate::new(&topic(settings, s), shape))
         .collect();
-    let deadline = Instant::now() + Duration::from_secs_f64(settings.step_limit);
-    let total = settings.messages * sessions;
-    let (mut sent, mut settled) = (0, 0);
-    while settled < total {
-        while sent < total && sent - settled < PUBLISH_WINDOW {
+    feed(
+        fleet,
+        settings,
+        link,
+        settings.messages * sessions,
+        &mut |number, packet_id, out| {
             let stamp = Stamp {
-                sequence: sent / sessions,
+                sequence: number / sessions,
                 ..Stamp::default()
             };
-            let packet_id = u16::try_from(sent % 60_000 + 1).unwrap_or(1);
-            let template = &templates[usize::try_from(sent % sessions).unwrap_or(0)];
-            template.append(&mut fleet.link(link).out, packet_id, &stamp);
-            sent += 1;
-        }
-        fleet.flush(link)?;
-        fleet.turn(Some(Duration::from_millis(100)), &mut |_, link, packet| {
-            if let Inbound::Ack {
-                kind,
-                packet_id,
-                code,
-            } = packet
-            {
-                if code >= 0x80 {
-                    return Err(LoadError::Refused {
-                        what: "queued message",
-                        code,
-                    });
-                }
-                if kind == kind::PUBREC {
-                    wire::put_ack(&mut link.out, kind::PUBREL, packet_id);
-                } else {
-                    settled += 1;
-                }
-            }
-            Ok(())
-        })?;
-        if Instant::now() > deadline {
-            return Err(LoadError::Timeout {
-                step: "queueing",
-                seconds: settings.step_limit,
-            });
-        }
-    }
+            templates[usize::try_from(number % sessions).unwrap_or(0)]
+                .append(out, packet_id, &stamp);
+        },
+    )?;
     fleet.close(link)
 }
 

@@ -32,57 +32,53 @@ impl Topology {
     pub fn new(settings: &Settings) -> Self {
         let shape = settings.traffic_shape().unwrap_or(Shape::Pairs);
         let (count, prefix) = (settings.publishers, settings.prefix.as_str());
-        let topic = |publisher: usize| format!("{prefix}/site/{publisher}/value");
-        let mut publishers: Vec<_> = (0..count)
-            .map(|p| PublisherPlan {
-                topics: vec![topic(p)],
-            })
-            .collect();
-        let subscribers: Vec<_> = match shape {
-            Shape::Fanin => vec![SubscriberPlan {
-                filters: vec![format!("{prefix}/site/+/value")],
-                publishers: (0, count),
-            }],
-            Shape::Fanout => {
-                let plan = SubscriberPlan {
-                    filters: vec![topic(0)],
-                    publishers: (0, 1),
-                };
-                vec![plan; settings.subscribers]
-            }
-            Shape::Pairs if settings.mode == Mode::Match => {
-                let each = settings.filters.div_ceil(count);
-                for (p, publisher) in publishers.iter_mut().enumerate() {
-                    publisher.topics = spread_topics(prefix, p, each, settings.topics);
-                }
-                (0..count)
-                    .map(|p| wildcard_subscriber(prefix, p, each))
-                    .collect()
-            }
-            Shape::Pairs => (0..count)
-                .map(|p| SubscriberPlan {
-                    filters: vec![topic(p)],
-                    publishers: (p, 1),
-                })
-                .collect(),
-        };
-        let slow = (0..settings.slow).map(|s| {
-            if shape == Shape::Fanin {
-                format!("{prefix}/site/+/value")
+        let each = settings.filters.div_ceil(count);
+        let is_match = settings.mode == Mode::Match;
+        let publishers = (0..count).map(|p| PublisherPlan {
+            topics: if is_match {
+                spread_topics(prefix, p, each, settings.topics)
             } else {
-                topic(s % count)
-            }
+                vec![topic(prefix, p)]
+            },
         });
+        let subscribers = (0..settings.subscribers).map(|s| match shape {
+            Shape::Pairs if is_match => wildcard_subscriber(prefix, s, each),
+            _ => plain_subscriber(prefix, shape, s, count),
+        });
+        let slow = (0..settings.slow)
+            .flat_map(|s| plain_subscriber(prefix, shape, s % count, count).filters);
         Self {
-            publishers,
+            publishers: publishers.collect(),
+            subscribers: subscribers.collect(),
             slow: slow.collect(),
             fan: if shape == Shape::Fanout {
                 settings.subscribers
             } else {
                 1
             },
-            subscribers,
         }
+    }
+}
+
+fn topic(prefix: &str, publisher: usize) -> String {
+    format!("{prefix}/site/{publisher}/value")
+}
+
+/// A subscriber with one filter that hears one publisher, or all of them in a fan-in.
+fn plain_subscriber(
+    prefix: &str,
+    shape: Shape,
+    number: usize,
+    publishers: usize,
+) -> SubscriberPlan {
+    let (filter, publishers) = match shape {
+        Shape::Fanin => (format!("{prefix}/site/+/value"), (0, publishers)),
+        Shape::Fanout => (topic(prefix, 0), (0, 1)),
+        Shape::Pairs => (topic(prefix, number), (number, 1)),
+    };
+    SubscriberPlan {
+        filters: vec![filter],
+        publishers,
     }
 }
 

@@ -72,36 +72,42 @@ pub fn run(settings: &Settings) -> Result<Report, LoadError> {
             },
         ],
     };
-    let threads = duties.len();
     let (measured, harvests) = thread::scope(|scope| {
-        let handles: Vec<_> = duties
-            .into_iter()
-            .enumerate()
-            .map(|(thread, duties)| {
+        let start = |(thread, duties)| {
+            scope.spawn({
                 let (board, topology) = (&board, &topology);
-                scope.spawn(move || {
-                    let harvest = Worker::prepare(settings, topology, board, thread, duties)
-                        .and_then(|worker| {
-                            board.ready.fetch_add(1, Ordering::Release);
-                            worker.run()
-                        });
-                    if harvest.is_err() {
-                        board.has_failed.store(true, Ordering::Release);
-                    }
-                    harvest
-                })
+                move || work(settings, topology, board, thread, duties)
             })
-            .collect();
-        let measured = conduct(settings, &board, &topology, threads);
+        };
+        let handles: Vec<_> = duties.into_iter().enumerate().map(start).collect();
+        let measured = conduct(settings, &board, &topology, handles.len());
         board.set_stage(Stage::Stop);
         let harvests = handles
             .into_iter()
             .map(|handle| handle.join().expect("a thread of the generator panicked"));
         (measured, harvests.collect::<Result<Vec<_>, _>>())
     });
+    // The error of a thread says more than the conductor's, who only sees that it ended.
     let harvests = harvests?;
-    let measured = measured?;
-    Ok(report(settings, &topology, &measured, &harvests))
+    Ok(report(settings, &topology, &measured?, &harvests))
+}
+
+/// The life of one thread; a failure is shown to the conductor at once.
+fn work(
+    settings: &Settings,
+    topology: &Topology,
+    board: &Board,
+    thread: usize,
+    duties: Duties,
+) -> Result<Harvest, LoadError> {
+    let harvest = Worker::prepare(settings, topology, board, thread, duties).and_then(|worker| {
+        board.ready.fetch_add(1, Ordering::Release);
+        worker.run()
+    });
+    if harvest.is_err() {
+        board.has_failed.store(true, Ordering::Release);
+    }
+    harvest
 }
 
 /// Whether the run goes on; a failed thread tells its error when it is joined.
@@ -212,19 +218,7 @@ fn report(
         measured.rss_peak.max(span.rss_after) as f64,
     );
 
-    let own_share = span.own_cpu_s / span.seconds / harvests.len() as f64;
-    let busiest = (0..harvests.len()).map(|thread| {
-        let idle_s = (to.idle_ns[thread] - from.idle_ns[thread]) as f64 / 1e9;
-        if settings.spins() {
-            1.0 - idle_s / span.seconds
-        } else {
-            own_share
-        }
-    });
-    // A thread that lost its core to others looks busy to the clock, but used no CPU.
-    let busy_share = busiest
-        .fold(0.0, f64::max)
-        .min(span.own_cpu_s / span.seconds);
+    let busy_share = busy_share(settings, measured, harvests.len());
     report.figures.set("generator_busy_share", busy_share);
     report.generator_limited = span.is_generator_limited(busy_share);
 
@@ -244,6 +238,22 @@ fn report(
         ));
     }
     report
+}
+
+/// Share of the time that the busiest thread had work.
+fn busy_share(settings: &Settings, measured: &Measured, threads: usize) -> f64 {
+    let seconds = measured.span.seconds;
+    let own_share = measured.span.own_cpu_s / seconds;
+    if !settings.spins() {
+        return own_share / threads as f64;
+    }
+    let idle =
+        |thread: usize| (measured.to.idle_ns[thread] - measured.from.idle_ns[thread]) as f64 / 1e9;
+    let busiest = (0..threads)
+        .map(|thread| 1.0 - idle(thread) / seconds)
+        .fold(0.0, f64::max);
+    // A thread that lost its core to others looks busy to the clock, but used no CPU.
+    busiest.min(own_share)
 }
 
 fn balance(topology: &Topology, harvests: &[Harvest]) -> Balance {

@@ -435,19 +435,24 @@ impl Traffic<'_> {
                 wire::put_ack(&mut link.out, kind::PUBCOMP, *packet_id);
             }
             (
-                Role::Publisher(p),
-                Inbound::Ack {
-                    kind,
+                Role::Publisher(_),
+                &Inbound::Ack {
+                    kind: kind::PUBREC,
                     packet_id,
-                    code,
+                    code: 0..0x80,
                 },
             ) => {
-                if *kind == kind::PUBREC && *code < 0x80 {
-                    wire::put_ack(&mut link.out, kind::PUBREL, *packet_id);
-                } else if !self.publishers[p].on_settled(*code) {
-                    return Err(LoadError::Protocol(format!(
-                        "acknowledgement of nothing, packet id {packet_id}"
-                    )));
+                wire::put_ack(&mut link.out, kind::PUBREL, packet_id);
+            }
+            (
+                Role::Publisher(p),
+                Inbound::Ack {
+                    packet_id, code, ..
+                },
+            ) => {
+                if !self.publishers[p].on_settled(*code) {
+                    let what = format!("acknowledgement of nothing, packet id {packet_id}");
+                    return Err(LoadError::Protocol(what));
                 }
             }
             _ => {}
