@@ -435,29 +435,38 @@ impl Traffic<'_> {
                 wire::put_ack(&mut link.out, kind::PUBCOMP, *packet_id);
             }
             (
-                Role::Publisher(_),
-                &Inbound::Ack {
-                    kind: kind::PUBREC,
-                    packet_id,
-                    code: 0..0x80,
-                },
-            ) => {
-                wire::put_ack(&mut link.out, kind::PUBREL, packet_id);
-            }
-            (
                 Role::Publisher(p),
                 Inbound::Ack {
-                    packet_id, code, ..
+                    kind,
+                    packet_id,
+                    code,
                 },
             ) => {
-                if !self.publishers[p].on_settled(*code) {
-                    let what = format!("acknowledgement of nothing, packet id {packet_id}");
-                    return Err(LoadError::Protocol(what));
-                }
+                return self.on_ack(p, link, *kind, *packet_id, *code);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn on_ack(
+        &mut self,
+        publisher: usize,
+        link: &mut Link,
+        kind: u8,
+        packet_id: u16,
+        code: u8,
+    ) -> Result<(), LoadError> {
+        if kind == kind::PUBREC && code < 0x80 {
+            wire::put_ack(&mut link.out, kind::PUBREL, packet_id);
+            return Ok(());
+        }
+        if self.publishers[publisher].on_settled(code) {
+            return Ok(());
+        }
+        Err(LoadError::Protocol(format!(
+            "acknowledgement of nothing, packet id {packet_id}"
+        )))
     }
 
     #[inline]
