@@ -28,7 +28,7 @@ CRATES := -p pybroker-core -p pybroker-engine $(if $(wildcard bench/load/Cargo.t
 
 export PURE
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):$(HOME)/.cargo/bin
-# Bare cargo then builds PyO3 exactly as the wheel build does, and nothing is compiled twice.
+# With these (and the signature that lint-rust adds) bare cargo sees what maturin shows it, and PyO3 is compiled once.
 export PYO3_BUILD_EXTENSION_MODULE := 1
 export PYO3_PYTHON := $(CURDIR)/$(PY)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -39,7 +39,7 @@ python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_inf
 python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
 
 .PHONY: help setup build fmt lint test test-rust test-python test-all fuzz soak bench docs serve run check clean dist
-.PHONY: toolchain programs node constraints install-check
+.PHONY: lint-rust lint-python rust-summary toolchain programs node constraints install-check
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,14 +104,20 @@ fmt: $(DEV) ## lay out Rust and Python sources
 	$(PY) -m ruff check --fix --quiet .
 	$(PY) -m ruff format .
 
-lint: build $(DEV) ## layout, clippy, ruff, mypy, import layers, stub
+lint: | toolchain ## layout, clippy, ruff, mypy, import layers, stub
+	@status=0; $(MAKE) lint-rust || status=1; $(MAKE) lint-python || status=1; exit $$status
+
+lint-rust: $(TOOLS)
 	cargo fmt --all --check
-	cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	PYO3_ENVIRONMENT_SIGNATURE="$$($(PY) -c 'import sys; print("cpython-%d.%d-64bit" % sys.version_info[:2])')" \
+	    cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+lint-python: build $(DEV)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy pybroker admin tests
 	$(VENV)/bin/lint-imports
-	$(if $(wildcard pybroker/_core.pyi),$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml pybroker._core)
+	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml pybroker._core
 
 test: | toolchain ## build what is needed and run every test
 	@mkdir -p build; status=0; $(MAKE) test-rust || status=1; $(MAKE) test-python || status=1; \
@@ -121,7 +127,6 @@ test-rust: | toolchain ## tests of the Rust crates
 	@mkdir -p build
 	cargo test $(LOCKED) $(CRATES) 2>&1 | tee build/cargo-test.txt
 
-.PHONY: rust-summary
 rust-summary:
 	@touch build/cargo-test.txt
 	@awk '/^test result:/ {p += $$4; f += $$6; s += $$8} END {printf "rust: %d passed, %d failed, %d skipped\n", p, f, s}' build/cargo-test.txt
