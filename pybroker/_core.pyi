@@ -254,8 +254,8 @@ class Engine:
 
     def session_stats(self, session: int) -> dict[str, int]:
         """Counters and levels of one session: subscriptions, inflight, mqueue_len, mqueue_bytes, mqueue_dropped,
-        awaiting_rel, next_packet_id, and while connected recv_oct, recv_pkt, recv_msg, send_oct, send_pkt, send_msg,
-        out_bytes (unsent), dropped_qos0."""
+        awaiting_rel, and while connected recv_oct, recv_pkt, recv_msg, send_oct, send_pkt, send_msg,
+        out_bytes (unsent)."""
 
     def metrics(self) -> dict[str, int]:
         """Counters since start under EMQX's names (`messages.received`, `packets.publish.sent`, ...)."""

@@ -157,6 +157,34 @@ impl Hub {
         slab.slots.len() - slab.free.len()
     }
 
+    /// How much of what there is, by name.
+    #[must_use]
+    pub fn levels(&self) -> Vec<(&'static str, u64)> {
+        let (subscriptions, shared, topics) = {
+            let trie = self.trie.read();
+            (
+                trie.subscription_count(),
+                trie.shared_count(),
+                trie.topic_count(),
+            )
+        };
+        let connections: usize = self
+            .loads
+            .iter()
+            .map(|load| load.load(Ordering::Relaxed))
+            .sum();
+        vec![
+            ("connections", connections as u64),
+            ("sessions", self.session_count() as u64),
+            ("subscriptions", subscriptions as u64),
+            ("subscriptions.shared", shared as u64),
+            ("topics", topics as u64),
+            ("retained", self.retained.len() as u64),
+            ("retained_bytes", self.retained.bytes() as u64),
+            ("delayed", self.delayed.lock().len() as u64),
+        ]
+    }
+
     /// The one shared `Mount` of a prefix; `None` for the empty prefix.
     #[must_use]
     pub fn mount(&self, prefix: &str) -> Option<Arc<Mount>> {

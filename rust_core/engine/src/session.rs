@@ -261,6 +261,33 @@ impl Session {
     }
 }
 
+impl State {
+    /// Levels and counters for the administrator, by name.
+    #[must_use]
+    pub fn levels(&self) -> Vec<(&'static str, u64)> {
+        let mut levels = vec![
+            ("subscriptions", self.subscriptions.len() as u64),
+            ("inflight", self.window.inflight_len() as u64),
+            ("mqueue_len", self.window.queue_len() as u64),
+            ("mqueue_bytes", self.window.queue_bytes()),
+            ("mqueue_dropped", self.dropped),
+            ("awaiting_rel", self.window.inbound_len() as u64),
+        ];
+        if let Some(link) = &self.link {
+            levels.extend([
+                ("recv_oct", link.traffic.received_bytes),
+                ("recv_pkt", link.traffic.received_packets),
+                ("recv_msg", link.traffic.received_messages),
+                ("send_oct", link.traffic.sent_bytes),
+                ("send_pkt", link.traffic.sent_packets),
+                ("send_msg", link.traffic.sent_messages),
+                ("out_bytes", link.unsent_bytes() as u64),
+            ]);
+        }
+        levels
+    }
+}
+
 impl Replay {
     fn into_entry(self, out: &Outlet) -> Entry<Arc<Message>> {
         let ids: &[u32] = if self.subscription_id == 0 {

@@ -1,8 +1,44 @@
-//! Export list of `pybroker._core`.
+//! Export list of `pybroker._core`; the reference for its users is `pybroker/_core.pyi`.
+
+mod connect;
+mod convert;
+mod engine;
+mod error;
+mod spec;
+
+use pybroker_engine::events::Cause;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// The Rust side of the broker.
 #[pymodule(gil_used = false)]
-fn _core(_m: &Bound<'_, PyModule>) -> PyResult<()> {
+fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<engine::PyEngine>()?;
+    m.add_class::<connect::PyConnect>()?;
+    m.add_class::<connect::PyWill>()?;
+    m.add_class::<connect::PyConnack>()?;
+    for (name, kind) in convert::EVENT_KINDS {
+        m.add(*name, *kind)?;
+    }
+    for (name, cause) in CAUSES {
+        m.add(*name, *cause as u8)?;
+    }
+    m.add("CLOSE_NAMES", PyTuple::new(m.py(), Cause::NAMES)?)?;
     Ok(())
 }
+
+const CAUSES: &[(&str, Cause)] = &[
+    ("CLOSE_NORMAL", Cause::Normal),
+    ("CLOSE_WITH_WILL", Cause::WithWill),
+    ("CLOSE_TCP", Cause::Tcp),
+    ("CLOSE_KEEPALIVE", Cause::KeepAlive),
+    ("CLOSE_PROTOCOL", Cause::Protocol),
+    ("CLOSE_TAKEN_OVER", Cause::TakenOver),
+    ("CLOSE_KICKED", Cause::Kicked),
+    ("CLOSE_SHUTDOWN", Cause::Shutdown),
+    ("CLOSE_SLOW_CONSUMER", Cause::SlowConsumer),
+    ("CLOSE_QUEUE_FULL", Cause::QueueFull),
+    ("CLOSE_LISTENER", Cause::Listener),
+    ("CLOSE_QUOTA", Cause::Quota),
+    ("CLOSE_STALE", Cause::Stale),
+];
