@@ -161,6 +161,7 @@ bench: $(VENV)/.core-release $(COMPILED) ## measure the broker beside mosquitto
 
 docs: build ## generate the reference pages
 	$(PY) -m pybroker.config.reference
+	$(PY) -m tests.support.spec_report
 
 # Packages.
 

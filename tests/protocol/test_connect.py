@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.protocol.settings import EXTRAS, LIMITED
 from tests.protocol.versions import every_version, v3_only, v311_and_v5
 from tests.support import packets
 from tests.support.broker import Settings
@@ -70,7 +71,7 @@ async def test_second_connect_ends_the_connection_and_sends_the_will(clients: Cl
 async def test_connection_without_connect_is_closed_in_time(
     clients_with: Callable[[Settings], Clients], sent: bytes
 ) -> None:
-    clients = clients_with({"mqtt.idle_timeout": "1s"})
+    clients = clients_with(EXTRAS)
     client = await clients.open()
     await client.send(sent)
     await client.expect_closed()
@@ -78,7 +79,7 @@ async def test_connection_without_connect_is_closed_in_time(
 
 @spec("MQTT3-§3.1.4", row=17)
 async def test_idle_timeout_ends_with_connect(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with({"mqtt.idle_timeout": "1s"})
+    clients = clients_with(EXTRAS)
     silent = await clients.open()
     accepted = await clients.connected(Version.V311)
     await silent.expect_closed()
@@ -236,7 +237,7 @@ async def test_empty_client_id_is_refused(clients: Clients, version: Version, cl
 async def test_client_id_beyond_the_limit_is_refused(
     clients_with: Callable[[Settings], Clients], version: Version
 ) -> None:
-    clients = clients_with({"mqtt.max_clientid_len": 32})
+    clients = clients_with(EXTRAS)
     accepted = await clients.connected(version, clients.id().ljust(32, "x"))
     await accepted.expect_quiet()
     client = await clients.open(version)
@@ -362,30 +363,20 @@ async def test_default_limits_are_told(clients: Clients) -> None:
 
 @spec("MQTT5-3.2.2-9", "MQTT5-§3.2.2.3", row=37)
 async def test_changed_limits_are_told(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with(
-        {
-            "mqtt.max_qos_allowed": 1,
-            "mqtt.retain_available": False,
-            "mqtt.wildcard_subscription": False,
-            "mqtt.shared_subscription": False,
-            "mqtt.max_topic_alias": 10,
-            "mqtt.max_packet_size": "2KB",
-            "mqtt.receive_maximum": 5,
-        }
-    )
+    clients = clients_with(LIMITED)
     told = (await (await clients.open()).connect()).properties
     assert told.get(Property.MAXIMUM_QOS) == 1
     assert told.get(Property.RETAIN_AVAILABLE) == 0
     assert told.get(Property.WILDCARD_AVAILABLE) == 0
     assert told.get(Property.SHARED_AVAILABLE) == 0
     assert told.get(Property.ALIAS_MAXIMUM) == 10
-    assert told.get(Property.MAXIMUM_PACKET) == 2048
+    assert told.get(Property.MAXIMUM_PACKET) == 1024
     assert told.get(Property.RECEIVE_MAXIMUM) == 5
 
 
 @spec("MQTT5-§3.2.2.3", row=37)
 async def test_features_told_as_missing_are_refused(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with({"mqtt.wildcard_subscription": False, "mqtt.shared_subscription": False})
+    clients = clients_with(LIMITED)
     client = await clients.connected()
     assert await client.subscribe((clients.topic("+"), 0), (clients.topic("t"), 0)) == (0xA2, 0)
     assert await client.subscribe((f"$share/g/{clients.topic('t')}", 0)) == (0x9E,)
@@ -393,7 +384,7 @@ async def test_features_told_as_missing_are_refused(clients_with: Callable[[Sett
 
 @spec("MQTT5-3.2.2-12", row=39)
 async def test_will_above_the_maximum_qos_is_refused(clients_with: Callable[[Settings], Clients]) -> None:
-    client = await clients_with({"mqtt.max_qos_allowed": 1}).open()
+    client = await clients_with(LIMITED).open()
     await client.send(packets.connect(5, client.client_id, will=Will("w", qos=2)))
     await client.expect_refusal(0x9B)
 
@@ -402,7 +393,7 @@ async def test_will_above_the_maximum_qos_is_refused(clients_with: Callable[[Set
 async def test_retained_will_is_refused_where_retain_is_not_available(
     clients_with: Callable[[Settings], Clients],
 ) -> None:
-    client = await clients_with({"mqtt.retain_available": False}).open()
+    client = await clients_with(LIMITED).open()
     await client.send(packets.connect(5, client.client_id, will=Will("w", retain=True)))
     await client.expect_refusal(0x9A)
 
@@ -448,7 +439,7 @@ async def test_auth_behind_a_refused_method_changes_nothing(clients: Clients) ->
 
 
 async def test_response_information_is_told_only_on_request(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with({"mqtt.response_information": "replies/here"})
+    clients = clients_with(EXTRAS)
     asked = await (await clients.open()).connect(properties=[(Property.REQUEST_RESPONSE, 1)])
     assert asked.properties.get(Property.RESPONSE_INFORMATION) == "replies/here"
     not_asked = await (await clients.open()).connect()

@@ -4,16 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.protocol.settings import LIMITED, SMALL_WINDOW
 from tests.protocol.versions import every_version, v3_only
 from tests.support import packets
 from tests.support.broker import Settings
 from tests.support.packets import Pairs, Property, Type, Version
 from tests.support.spec import spec
 from tests.support.wire import Clients
-
-SMALL_WINDOW: Settings = {"mqtt.receive_maximum": 3}
-SMALL_PACKETS: Settings = {"mqtt.max_packet_size": "1KB"}
-FEW_ALIASES: Settings = {"mqtt.max_topic_alias": 10}
 
 
 def _alias(number: int) -> Pairs:
@@ -54,7 +51,7 @@ async def test_receive_maximum_is_returned_by_pubcomp_and_puback(clients_with: C
 async def test_receive_maximum_is_returned_by_a_refusing_pubrec(
     clients_with: Callable[[Settings], Clients],
 ) -> None:
-    clients = clients_with({**SMALL_WINDOW, "mqtt.mqueue_overflow": "reject", "mqtt.max_mqueue_len": 1})
+    clients = clients_with(SMALL_WINDOW)
     offline, _ = await clients.persistent(Version.V5, clients.id())
     await offline.subscribe((clients.topic("t"), 2))
     await offline.disconnect()
@@ -110,7 +107,7 @@ async def test_too_large_a_packet_is_refused_on_its_header(clients: Clients, ver
 async def test_packet_of_the_maximum_size_is_taken(
     clients_with: Callable[[Settings], Clients], version: Version
 ) -> None:
-    clients = clients_with(SMALL_PACKETS)
+    clients = clients_with(LIMITED)
     topic = clients.topic("t")
     subscriber = await clients.subscriber(version, (topic, 0))
     client = await clients.connected(version)
@@ -123,7 +120,7 @@ async def test_packet_of_the_maximum_size_is_taken(
 
 @spec("MQTT5-3.2.2-15", row=72)
 async def test_too_large_a_connect_is_refused(clients_with: Callable[[Settings], Clients]) -> None:
-    client = await clients_with(SMALL_PACKETS).open()
+    client = await clients_with(LIMITED).open()
     await client.send(packets.connect(5, "x" * 2000)[:3])
     await client.expect_closed()
 
@@ -140,7 +137,7 @@ async def test_alias_zero_ends_the_connection(clients: Clients) -> None:
 async def test_alias_above_the_maximum_ends_the_connection(
     clients_with: Callable[[Settings], Clients], alias: int
 ) -> None:
-    clients = clients_with(FEW_ALIASES)
+    clients = clients_with(LIMITED)
     client = await clients.connected()
     await client.publish(clients.topic("t"), properties=_alias(10))
     await client.expect_quiet()
@@ -150,7 +147,7 @@ async def test_alias_above_the_maximum_ends_the_connection(
 
 @spec("MQTT5-3.3.2-8", "MQTT5-3.3.2-9", row=66)
 async def test_no_alias_is_allowed_where_the_maximum_is_zero(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with({"mqtt.max_topic_alias": 0})
+    clients = clients_with(SMALL_WINDOW)
     client = await clients.open()
     connack = await client.connect()
     assert connack.properties.get(Property.ALIAS_MAXIMUM) in (None, 0)

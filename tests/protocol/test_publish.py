@@ -4,14 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.protocol.settings import LIMITED, SMALL_WINDOW
 from tests.protocol.versions import every_version, v3_only
 from tests.support import packets
 from tests.support.broker import Settings
 from tests.support.packets import Pairs, Property, Type, Version
 from tests.support.spec import spec
 from tests.support.wire import Clients
-
-REJECTING: Settings = {"mqtt.mqueue_overflow": "reject", "mqtt.max_mqueue_len": 1}
 
 
 @spec("MQTT3-3.3.1-4", "MQTT5-3.3.1-4", row=60)
@@ -49,7 +48,7 @@ async def test_empty_topic_name_ends_the_connection(clients: Clients, version: V
 
 @spec("MQTT5-3.2.2-11", row=64)
 async def test_qos_above_the_maximum_ends_the_connection(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with({"mqtt.max_qos_allowed": 1})
+    clients = clients_with(LIMITED)
     client = await clients.connected()
     await client.publish_fully(clients.topic("t"), qos=1)
     await client.publish(clients.topic("t"), qos=2)
@@ -60,7 +59,7 @@ async def test_qos_above_the_maximum_ends_the_connection(clients_with: Callable[
 async def test_retain_where_it_is_not_available_ends_the_connection(
     clients_with: Callable[[Settings], Clients],
 ) -> None:
-    clients = clients_with({"mqtt.retain_available": False})
+    clients = clients_with(LIMITED)
     client = await clients.connected()
     await client.publish(clients.topic("t"), b"x", retain=True)
     await client.expect_fault(0x9A)
@@ -194,7 +193,7 @@ async def test_packet_id_is_free_after_pubcomp(clients: Clients, version: Versio
 
 @spec("MQTT5-4.3.3-9", row=78)
 async def test_packet_id_is_free_after_a_refusing_pubrec(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with(REJECTING)
+    clients = clients_with(SMALL_WINDOW)
     topic = clients.topic("t")
     offline, _ = await clients.persistent(Version.V5, clients.id())
     await offline.subscribe((topic, 2))

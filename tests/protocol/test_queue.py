@@ -5,13 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.protocol.settings import EXTRAS
 from tests.protocol.versions import every_version
 from tests.support.broker import Settings
 from tests.support.packets import Property, Version
 from tests.support.spec import spec
 from tests.support.wire import Clients, WireClient
-
-DELAYED: Settings = {"delayed.enable": True}
 
 
 async def _away(clients: Clients, topic: str, qos: int = 1) -> None:
@@ -68,7 +67,7 @@ async def test_default_queue_keeps_the_newest_thousand(clients: Clients) -> None
 
 
 async def test_queue_can_be_bounded_by_bytes(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with({"mqtt.max_mqueue_bytes": "20KB"})
+    clients = clients_with(EXTRAS)
     topic = clients.topic("t")
     await _away(clients, topic)
     publisher = await clients.connected()
@@ -87,7 +86,7 @@ async def test_queue_can_be_bounded_by_bytes(clients_with: Callable[[Settings], 
 
 
 async def test_qos_0_can_be_left_out_of_the_queue(clients_with: Callable[[Settings], Clients]) -> None:
-    clients = clients_with({"mqtt.mqueue_store_qos0": False})
+    clients = clients_with(EXTRAS)
     topic = clients.topic("t")
     await _away(clients, topic)
     publisher = await clients.connected()
@@ -107,7 +106,7 @@ async def test_qos_1_is_said_to_be_taken_while_its_subscriber_is_away(clients: C
 async def test_delayed_publication_comes_after_its_time(
     clients_with: Callable[[Settings], Clients], version: Version
 ) -> None:
-    clients = clients_with(DELAYED)
+    clients = clients_with(EXTRAS)
     topic = clients.topic("t")
     subscriber = await clients.subscriber(version, (topic, 1))
     publisher = await clients.connected(version)
@@ -122,7 +121,7 @@ async def test_delayed_publication_comes_after_its_time(
 async def test_delayed_publication_can_be_retained_and_carries_properties(
     clients_with: Callable[[Settings], Clients],
 ) -> None:
-    clients = clients_with(DELAYED)
+    clients = clients_with(EXTRAS)
     topic = clients.topic("t")
     publisher = await clients.subscriber(Version.V5, (topic, 0))
     await publisher.publish_fully(
@@ -138,7 +137,7 @@ async def test_delayed_publication_can_be_retained_and_carries_properties(
 async def test_delayed_publications_come_in_the_order_of_their_times(
     clients_with: Callable[[Settings], Clients],
 ) -> None:
-    clients = clients_with(DELAYED)
+    clients = clients_with(EXTRAS)
     topic = clients.topic("t")
     client = await clients.subscriber(Version.V5, (topic, 0))
     for seconds in (2, 1):

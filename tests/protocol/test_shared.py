@@ -252,7 +252,8 @@ async def _published(
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 async def test_strategy_chooses_the_member(clients_with: Callable[[Settings], Clients], strategy: str) -> None:
-    clients = clients_with({"mqtt.shared_subscription_strategy": strategy})
+    settings: Settings = {"mqtt.shared_subscription_strategy": strategy}
+    clients = clients_with(settings)
     members = await _group(clients, 3, f"$share/g/{clients.topic('+')}", 1)
     topics = [clients.topic(f"t{number}") for number in range(8)]
     seen = await _published(clients, members, topics, publishers=8)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.protocol.settings import EXTRAS
 from tests.protocol.versions import every_version, v3_only, v311_and_v5
 from tests.support import packets
 from tests.support.broker import Settings
@@ -13,7 +14,6 @@ from tests.support.spec import spec
 from tests.support.wire import PATIENCE_S, Clients, WireClient
 
 NO_LOCAL = 0x04
-CLOSED_SYS: Settings = {"authorization.sys_topics": "nobody"}
 BUSY_SYS: Settings = {"sys_topics.sys_msg_interval": "1s", "sys_topics.sys_heartbeat_interval": "1s"}
 
 
@@ -65,7 +65,7 @@ async def test_invalid_filter_is_refused(clients: Clients, version: Version, bad
 async def test_denied_filter_does_not_spoil_its_neighbours(
     clients_with: Callable[[Settings], Clients], version: Version
 ) -> None:
-    clients = clients_with(CLOSED_SYS)
+    clients = clients_with(EXTRAS)
     client = await clients.connected(version)
     first, last = clients.topic("first"), clients.topic("last")
     denied = 0x87 if version is Version.V5 else 0x80
@@ -95,13 +95,13 @@ async def test_every_filter_gets_its_code_in_order(clients: Clients, version: Ve
 
 @spec("MQTT3-3.9.3-2", row=91)
 async def test_refusal_under_311_is_0x80(clients_with: Callable[[Settings], Clients]) -> None:
-    client = await clients_with(CLOSED_SYS).connected(Version.V311)
+    client = await clients_with(EXTRAS).connected(Version.V311)
     assert await client.subscribe(("$SYS/#", 1)) == (0x80,)
 
 
 @spec("MQTT3-3.9.3-2", row=91)
 async def test_31_never_gets_a_failure_code(clients_with: Callable[[Settings], Clients]) -> None:
-    client = await clients_with(CLOSED_SYS).connected(Version.V31)
+    client = await clients_with(EXTRAS).connected(Version.V31)
     await client.send(packets.subscribe(3, 1, [("$SYS/#", 1)]))
     packet = await client._next_or_end(PATIENCE_S)
     if packet is not None:
@@ -407,7 +407,7 @@ async def _subscribed_to_exclusive(clients: Clients, version: Version, filter_: 
 
 @v311_and_v5
 async def test_exclusive_filter_has_one_holder(clients_with: Callable[[Settings], Clients], version: Version) -> None:
-    clients = clients_with({"mqtt.exclusive_subscription": True})
+    clients = clients_with(EXTRAS)
     topic = clients.topic("t")
     holder, code = await _subscribed_to_exclusive(clients, version, f"$exclusive/{topic}")
     assert code == 1
@@ -423,7 +423,7 @@ async def test_exclusive_filter_has_one_holder(clients_with: Callable[[Settings]
 async def test_exclusive_filter_is_free_when_its_holder_has_gone(
     clients_with: Callable[[Settings], Clients],
 ) -> None:
-    clients = clients_with({"mqtt.exclusive_subscription": True})
+    clients = clients_with(EXTRAS)
     exclusive = f"$exclusive/{clients.topic('t')}"
     holder, _ = await _subscribed_to_exclusive(clients, Version.V5, exclusive)
     await holder.disconnect()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from tests.protocol.settings import EXTRAS
 from tests.protocol.versions import every_version
 from tests.support import packets, websocket
 from tests.support.broker import Broker, RunningBroker, Settings
@@ -216,9 +217,8 @@ async def test_tcp_and_websocket_clients_meet(dial: Dial, clients: Clients) -> N
 async def test_half_a_handshake_is_closed_in_time(
     broker_with: Callable[[Settings], Broker], clients_with: Callable[[Settings], Clients]
 ) -> None:
-    settings: Settings = {"mqtt.idle_timeout": "1s"}
-    clients = clients_with(settings)
-    clients.address = broker_with(settings).address("ws")
+    clients = clients_with(EXTRAS)
+    clients.address = broker_with(EXTRAS).address("ws")
     client = await clients.open()
     await client.send(b"GET /mqtt HTTP/1.1\r\nHost: x\r\n")
     async with asyncio.timeout(PATIENCE_S):
@@ -230,11 +230,7 @@ async def test_half_a_handshake_is_closed_in_time(
 async def test_origin_can_be_checked(
     dial: Dial, broker_with: Callable[[Settings], Broker], origin: str, is_allowed: bool
 ) -> None:
-    settings: Settings = {
-        "listeners.ws.default.websocket.check_origin_enable": True,
-        "listeners.ws.default.websocket.check_origins": ["https://good.test"],
-    }
-    address = broker_with(settings).address("ws")
+    address = broker_with(EXTRAS).address("ws")
     if is_allowed:
         await dial(address, headers={"Origin": origin})
     else:

@@ -311,6 +311,13 @@ class WireClient:
         assert not packet.is_session_present
         await self.expect_closed()
 
+    async def receive_all(self, patience_s: float = PATIENCE_S) -> list[Packet]:
+        """Return everything that comes until the broker closes."""
+        packets_until_end: list[Packet] = []
+        while (packet := await self._next_or_end(patience_s)) is not None:
+            packets_until_end.append(packet)
+        return packets_until_end
+
     async def expect_quiet(self) -> None:
         """Prove with a ping that the broker had nothing else to send to this connection."""
         await self.send(packets.PINGREQ)

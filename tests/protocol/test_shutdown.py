@@ -1,0 +1,38 @@
+"""The end of the broker: what clients are told, and what it leaves undone."""
+
+import asyncio
+from collections.abc import Callable
+
+from tests.protocol.versions import every_version
+from tests.support import packets
+from tests.support.broker import Broker
+from tests.support.packets import Type, Version
+from tests.support.wire import Clients
+
+
+@every_version
+async def test_orderly_stop_tells_clients_and_exits_with_0(
+    broker_factory: Callable[..., Broker], unique: str, version: Version
+) -> None:
+    broker = broker_factory()
+    clients = Clients(broker.address(), unique)
+    connected = [await clients.connected(version) for _ in range(20)]
+    stopping = asyncio.create_task(asyncio.to_thread(broker.stop))
+    for client in connected:
+        await client.expect_fault(0x8B)
+    await stopping
+    await clients.aclose()
+
+
+async def test_orderly_stop_flushes_what_was_taken(broker_factory: Callable[..., Broker], unique: str) -> None:
+    broker = broker_factory()
+    clients = Clients(broker.address(), unique)
+    subscriber = await clients.subscriber(Version.V5, (clients.topic("t"), 0))
+    publisher = await clients.connected()
+    await publisher.send(b"".join(packets.publish(5, clients.topic("t"), b"x" * 1000) for _ in range(500)))
+    await publisher.expect_quiet()
+    stopping = asyncio.create_task(asyncio.to_thread(broker.stop))
+    received = await subscriber.receive_all()
+    await stopping
+    assert [packet.type for packet in received] == [Type.PUBLISH] * 500 + [Type.DISCONNECT]
+    await clients.aclose()
