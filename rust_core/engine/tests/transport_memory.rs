@@ -27,8 +27,8 @@ fn live_bytes(region: &Region<'_, System>) -> isize {
 fn session_bytes(acceptor: &TlsAcceptor, client: &Arc<rustls::ClientConfig>) -> isize {
     let mut pair = Pair::new(acceptor, client);
     pair.pump();
-    pair.say(&[1; 40_000]);
-    pair.answer(&[2; 40_000]);
+    pair.say(&vec![1; 40_000]);
+    pair.answer(&vec![2; 40_000]);
     assert_eq!((pair.received.len(), pair.answered.len()), (40_000, 40_000));
     let Pair { session, .. } = pair;
     let region = Region::new(HEAP);
