@@ -156,7 +156,8 @@ class Engine:
         Keys of `spec`: kind ("tcp" | "ssl" | "ws" | "wss" | "unix"), name, host, port (or path), backlog, nodelay,
         keepalive (None or (idle_s, interval_s, probes)), sndbuf, recbuf (0: system default), max_connections (0: no
         limit), max_conn_rate (per s, 0: none), messages_rate, bytes_rate (per s, 0: none), proxy_protocol,
-        proxy_timeout_ms, idle_timeout_ms (handshakes and CONNECT), access_rules ([(is_allow, "cidr" | "all")]),
+        proxy_timeout_ms, idle_timeout_ms (handshakes and CONNECT), max_silence_ms (0: keep alive alone
+        decides), access_rules ([(is_allow, "cidr" | "all")]),
         tls (None or {certfile, keyfile, cacertfile, crlfile, verify: bool, fail_if_no_peer_cert, versions}),
         websocket (None or {path, max_frame_bytes, check_origin, origins, allow_no_origin, fail_if_no_subprotocol}).
 

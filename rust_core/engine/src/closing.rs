@@ -59,22 +59,33 @@ impl Shard {
         conn.held = Vec::new();
         conn.has_unread = false;
         conn.is_stalled = false;
+        // The peer that said goodbye itself, or is gone, needs no time to read anything.
+        let is_mutual = matches!(cause, Cause::Tcp | Cause::Normal | Cause::WithWill);
         let Some(mut link) = link else {
-            return self.drop_connection(&conn);
+            sys::finish_sending(conn.fd.as_fd());
+            return if is_mutual {
+                self.drop_connection(&conn)
+            } else {
+                self.linger(conn)
+            };
         };
         let has_heard = phase.is_connected() || phase == Phase::Authenticating;
         link.say_goodbye(
             &mut self.dispatcher.outlet,
             if has_heard { reason } else { 0 },
         );
-        let ended = link.flush(&mut self.dispatcher.outlet);
-        if ended == Flushed::Empty {
-            sys::finish_sending(conn.fd.as_fd());
-        }
-        if ended == Flushed::Broken || cause == Cause::Tcp {
-            return self.drop_connection(&conn);
+        match link.flush(&mut self.dispatcher.outlet) {
+            Flushed::Broken => return self.drop_connection(&conn),
+            Flushed::Empty if is_mutual => return self.drop_connection(&conn),
+            Flushed::Empty => sys::finish_sending(conn.fd.as_fd()),
+            Flushed::Blocked => {}
         }
         conn.holder = Holder::Own(link);
+        self.linger(conn);
+    }
+
+    /// Keeps an ended connection until the peer closes: closing at once would reset it before it has read the end.
+    fn linger(&mut self, mut conn: Box<Connection>) {
         conn.deadline_ms = self.now_ms() + LINGER_MS;
         self.schedule(&mut conn);
         if conn.is_hung_up {
@@ -161,6 +172,12 @@ impl Shard {
                     ReasonCode::QuotaExceeded as u8,
                     None,
                 );
+            }
+            if conn.is_stalled
+                && conn.held.is_empty()
+                && conn.with_link(|link| link.has_room()).unwrap_or(true)
+            {
+                conn.is_stalled = false;
             }
             self.expire_inbound(&mut conn);
             if self.retries(&conn) {

@@ -22,7 +22,7 @@ use crate::counters::Metric;
 use crate::hub::Hub;
 use crate::link::{Link, Outlet, Written};
 use crate::outbox::{FLUSH_MARK, Flushed, SHARE_MARK};
-use crate::publication::{self, Dispatched, Form, Frame, Frames, Grant, Inbound, Run};
+use crate::publication::{self, Dispatched, Form, Frame, Frames, Grant, Inbound, Run, stable_hash};
 use crate::retained::Stored;
 use crate::session::{Session, State};
 use crate::settings::Settings;
@@ -208,27 +208,20 @@ impl Dispatcher {
 
     /// Gives the message to one member of a group; one whose queue refuses it is passed over for the next.
     fn deliver_shared(&mut self, hub: &Hub, run: &mut Run<'_>, group: &SharedGroup) {
-        run.present += 1;
         let mut skip: Vec<SubscriberId> = Vec::new();
         while let Some((session, options)) = self.pick(hub, run.inbound, group, &skip) {
-            let ids = if options.subscription_id == 0 {
-                &[][..]
-            } else {
-                std::slice::from_ref(&options.subscription_id)
-            };
-            let grant = Grant {
-                qos: options.qos,
-                is_retain: run.inbound.is_retain && options.retain_as_published,
-                ids,
-                is_shared: true,
-                origin: group_tag(group),
-            };
+            if options.hides_dollar && is_hidden(run.inbound, &session) {
+                skip.push(session.id);
+                continue;
+            }
+            run.present += 1;
+            let grant = Grant::of_member(&options, run.inbound.is_retain, group);
             let before = run.delivered;
             {
                 let mut state = session.lock();
                 self.deliver(hub, run, &session, &mut state, &grant);
             }
-            if run.delivered > before || skip.len() >= 8 {
+            if run.delivered > before {
                 return;
             }
             skip.push(session.id);
@@ -285,18 +278,7 @@ impl Dispatcher {
         let Some((session, options)) = self.pick(hub, &inbound, group, &[skip]) else {
             return false;
         };
-        let ids = if options.subscription_id == 0 {
-            &[][..]
-        } else {
-            std::slice::from_ref(&options.subscription_id)
-        };
-        let grant = Grant {
-            qos: options.qos,
-            is_retain: entry.is_retain,
-            ids,
-            is_shared: true,
-            origin: entry.origin,
-        };
+        let grant = Grant::of_member(&options, entry.is_retain, group);
         self.frames.clear();
         let deadline = message.expires_at_ms;
         let settings = Arc::clone(&self.outlet.settings);
@@ -400,7 +382,7 @@ impl Dispatcher {
             // A broken link is found again, and closed, by the shard that reads it.
             link.flush(&mut self.outlet);
         }
-        if !link.is_dirty && !link.outbox.is_empty() {
+        if !link.is_dirty && !link.outbox.is_empty() && link.blocked_since_ms.is_none() {
             link.is_dirty = true;
             self.dirty.push(Arc::clone(session));
         }
@@ -653,17 +635,14 @@ fn resolve(hub: &Hub, plan: &mut Plan) -> Targets {
     }
 }
 
-/// Names a group in a queued entry, so that a vanished member's messages find their group again.
-#[must_use]
-pub fn group_tag(group: &SharedGroup) -> u32 {
-    let hash = stable_hash(group.name()) ^ stable_hash(group.filter()).rotate_left(1);
-    u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0)
-}
-
-/// FNV-1a, 64 bits: the same in every process, so that hash strategies choose the same member after a restart.
-#[must_use]
-pub fn stable_hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+/// Whether the receiver's own view of the topic begins with `$` although its mountpoint hides that from the trie.
+fn is_hidden(inbound: &Inbound<'_>, session: &Session) -> bool {
+    let prefix = session.mount.as_ref().map_or("", |mount| &mount.prefix);
+    let mut routed = String::new();
+    mountpoint::mount(
+        inbound.mount.map_or("", |mount| &mount.prefix),
+        inbound.topic,
+        &mut routed,
+    );
+    mountpoint::hidden_from(prefix, &routed)
 }

@@ -198,7 +198,11 @@ impl Shard {
         let silence_ms = (f64::from(keep_alive_s) * 1000.0 * settings.keepalive_multiplier)
             .ceil()
             .max(0.0) as u64;
-        conn.silence_ms = silence_ms;
+        conn.silence_ms = match (silence_ms, conn.listener.spec.max_silence_ms) {
+            (0, limit) => limit,
+            (silence_ms, 0) => silence_ms,
+            (silence_ms, limit) => silence_ms.min(limit),
+        };
         conn.deadline_ms = 0;
         conn.heard_ms = self.now_ms();
         self.schedule(conn);

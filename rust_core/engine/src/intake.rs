@@ -368,7 +368,11 @@ impl Shard {
                     .filter(|link| link.conn == conn.id)
                 {
                     link.outbox.append(&mut self.dispatcher.outlet.pool, &acks);
-                    is_stalled = !link.has_room();
+                    if !link.has_room() {
+                        // Only a socket that refuses more reports when there is room again.
+                        link.flush(&mut self.dispatcher.outlet);
+                        is_stalled = !link.has_room();
+                    }
                 }
                 self.dispatcher.mark_dirty(&session, &mut state);
             }

@@ -90,6 +90,8 @@ pub struct ListenerSpec {
     pub proxy_timeout_ms: u64,
     /// Time for handshakes and CONNECT.
     pub idle_timeout_ms: u64,
+    /// Silence after which a connection is closed even if its keep alive allows more; 0 never.
+    pub max_silence_ms: u64,
     /// Who may connect: first match decides, no match lets in.
     pub access_rules: Vec<AccessRule>,
     /// TLS.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pybroker_core::codec::{PublishOut, QoS, Version};
 use pybroker_core::message::{Message, NEVER};
 use pybroker_core::session::{Entry, SmallIds};
-use pybroker_core::trie::SubscriberId;
+use pybroker_core::trie::{SharedGroup, SubscriberId, SubscriptionOptions};
 
 use crate::session::Mount;
 use crate::settings::Settings;
@@ -119,6 +119,29 @@ pub struct Grant<'a> {
     pub is_shared: bool,
     /// Tag of that group.
     pub origin: u32,
+}
+
+impl<'a> Grant<'a> {
+    /// What a member of a shared group gets.
+    #[must_use]
+    pub fn of_member(
+        options: &'a SubscriptionOptions,
+        is_retain: bool,
+        group: &SharedGroup,
+    ) -> Self {
+        let id = &options.subscription_id;
+        Self {
+            qos: options.qos,
+            is_retain: is_retain && options.retain_as_published,
+            ids: if *id == 0 {
+                &[]
+            } else {
+                std::slice::from_ref(id)
+            },
+            is_shared: true,
+            origin: group_tag(group),
+        }
+    }
 }
 
 impl Inbound<'_> {
@@ -261,4 +284,19 @@ pub fn packet_id_at(frame: &[u8]) -> usize {
         Some(&[high, low]) => header + 2 + usize::from(u16::from_be_bytes([high, low])),
         _ => 0,
     }
+}
+
+/// Names a group in a queued entry, so that a vanished member's messages find their group again.
+#[must_use]
+pub fn group_tag(group: &SharedGroup) -> u32 {
+    let hash = stable_hash(group.name()) ^ stable_hash(group.filter()).rotate_left(1);
+    u32::try_from(hash & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// FNV-1a, 64 bits: the same in every process, so that hash strategies choose the same member after a restart.
+#[must_use]
+pub fn stable_hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

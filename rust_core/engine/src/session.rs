@@ -100,7 +100,6 @@ impl Session {
     pub fn detach(&self, state: &mut State, conn: ConnId) -> Option<Box<Link>> {
         if state.link.as_ref().is_some_and(|link| link.conn == conn) {
             self.is_online.store(false, Ordering::Relaxed);
-            state.replay = None;
             return state.link.take();
         }
         None

@@ -16,8 +16,10 @@ use crate::dispatch::Dispatcher;
 use crate::events::{Cause, Event};
 use crate::handshake::ConnackExtra;
 use crate::hub::Hub;
+use crate::limits::TokenBucket;
 use crate::link::{ConnId, Link};
 use crate::listener::Listener;
+use crate::outbox::Flushed;
 use crate::session::Session;
 use crate::sys::{self, Poller};
 use crate::timer::Wheel;
@@ -33,6 +35,8 @@ pub const READ_BYTES: usize = 64 * 1024;
 const ACCEPT_PAUSE_MS: u64 = 100;
 /// How often out-of-date cache entries are freed.
 const SWEEP_MS: u64 = 60_000;
+/// Log lines of one shard per second; the rest is counted.
+const LOG_LINES_PER_S: f64 = 50.0;
 const COARSE_TICK_MS: u64 = 250;
 const FINE_TICK_MS: u64 = 4;
 const WAKE: u64 = u64::MAX;
@@ -162,6 +166,8 @@ pub struct Shard {
     fired: Vec<ConnId>,
     swept_ms: u64,
     last_batch: usize,
+    log_bucket: Option<TokenBucket>,
+    unlogged: u64,
     is_stopping: bool,
     is_stopped: bool,
 }
@@ -202,6 +208,8 @@ impl Shard {
             fired: Vec::new(),
             swept_ms: now_ms,
             last_batch: 0,
+            log_bucket: TokenBucket::new(LOG_LINES_PER_S, now_ms),
+            unlogged: 0,
             is_stopping: false,
             is_stopped: false,
         })
@@ -342,7 +350,11 @@ impl Shard {
         let out = &mut self.dispatcher.outlet;
         let has_room = match &mut conn.holder {
             crate::connection::Holder::Own(link) => {
-                link.flush(out);
+                let had_unsent = link.unsent_bytes() > 0;
+                if had_unsent && link.flush(out) == Flushed::Empty && conn.phase == Phase::Lingering
+                {
+                    sys::finish_sending(conn.fd.as_fd());
+                }
                 link.has_room()
             }
             crate::connection::Holder::Session(session) => {
@@ -533,13 +545,29 @@ impl Shard {
         self.ready.push(id);
     }
 
-    /// Passes a line to the log.
+    /// Passes a line to the log. A storm of faults is cut short and says how many lines it left out.
     pub(crate) fn log(
         &mut self,
         level: u8,
         event: &'static str,
-        fields: Vec<(&'static str, String)>,
+        mut fields: Vec<(&'static str, String)>,
     ) {
+        let now_ms = self.now_ms();
+        if !self
+            .log_bucket
+            .as_mut()
+            .is_none_or(|bucket| bucket.has_tokens(now_ms))
+        {
+            self.unlogged += 1;
+            return;
+        }
+        if let Some(bucket) = &mut self.log_bucket {
+            bucket.take(1.0, now_ms);
+        }
+        if self.unlogged > 0 {
+            fields.push(("lines_left_out", self.unlogged.to_string()));
+            self.unlogged = 0;
+        }
         self.events.push(Event::Log {
             level,
             event,

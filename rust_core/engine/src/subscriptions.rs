@@ -11,10 +11,11 @@ use pybroker_core::trie::{SharedGroup, SubscriberId, SubscriptionKey, Subscripti
 
 use crate::connection::{Pending, Phase};
 use crate::counters::Metric;
-use crate::dispatch::{self, Dispatcher};
+use crate::dispatch::Dispatcher;
 use crate::events::Cause;
 use crate::hub::Hub;
 use crate::link::ConnId;
+use crate::publication::group_tag;
 use crate::session::{Replay, Session, State};
 use crate::shard::Shard;
 
@@ -165,9 +166,7 @@ impl Hub {
         }
         let mut lost = unsent as u64;
         for entry in shared {
-            let group = groups
-                .iter()
-                .find(|group| dispatch::group_tag(group) == entry.origin);
+            let group = groups.iter().find(|group| group_tag(group) == entry.origin);
             if !group.is_some_and(|group| dispatcher.redeliver(self, &entry, group, session.id)) {
                 lost += 1;
             }

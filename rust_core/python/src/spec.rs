@@ -198,6 +198,7 @@ pub fn listener(dict: &Bound<'_, PyDict>) -> PyResult<ListenerSpec> {
         is_proxied: keys.take("proxy_protocol", false)?,
         proxy_timeout_ms: keys.take("proxy_timeout_ms", 3_000)?,
         idle_timeout_ms: keys.take("idle_timeout_ms", 15_000)?,
+        max_silence_ms: keys.take("max_silence_ms", 0)?,
         access_rules: access_rules(&keys)?,
         tls,
         websocket,
