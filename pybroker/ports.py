@@ -1,0 +1,174 @@
+"""What the plane asks of the services above it, as Protocols, and the two structs that travel with the questions.
+
+The plane imports this module; `auth`, `namespaces` and `listeners` implement it; `app` connects the two. A question on
+the connect path is answered at once where it can be: only an answer that needs the network is a coroutine.
+"""
+
+from collections.abc import Awaitable
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from pybroker._core import Connect
+from pybroker.types import ClientId, Filter, ListenerId, Mountpoint, Namespace, Username
+
+FilterRequest: TypeAlias = tuple[str, int, int, int, str, bool]
+"""One filter of a SUBSCRIBE as the core hands it over; the fields are those of `_core.FilterRequest`."""
+
+
+class ListenerTraits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plane must know of a listener.
+
+    Args:
+        id: type and name, such as `tcp:default`.
+        port: port as bound; 0 for a unix socket.
+        mountpoint: template of its clients' prefix; empty for none.
+        enable_authn: whether its clients pass the authentication chain; `quick_deny_anonymous` refuses those without
+            a user name before it.
+    """
+
+    id: ListenerId
+    port: int = 0
+    mountpoint: str = ""
+    enable_authn: bool | Literal["quick_deny_anonymous"] = True
+
+
+class Applicant:
+    """A client between its CONNECT and the answer: what it said, and what the steps have decided so far.
+
+    Args:
+        conn: its connection.
+        connect: its CONNECT; attributes of it are built when read.
+        listener: where it came in.
+    """
+
+    __slots__ = (
+        "client_id",
+        "conn",
+        "connect",
+        "expiry_s",
+        "is_assigned",
+        "is_clean_start",
+        "is_superuser",
+        "keep_alive_s",
+        "listener",
+        "method",
+        "mountpoint",
+        "namespace",
+        "peer",
+        "username",
+        "version",
+    )
+
+    def __init__(self, conn: int, connect: Connect, listener: ListenerTraits) -> None:
+        self.conn = conn
+        self.connect = connect
+        self.listener = listener
+        self.version = connect.version
+        self.client_id = ClientId(connect.client_id)
+        self.username = None if connect.username is None else Username(connect.username)
+        self.is_clean_start = connect.is_clean_start
+        self.expiry_s = 0
+        self.keep_alive_s = connect.keep_alive_s
+        self.peer = render_peer(connect.peer)
+        self.method: str | None = connect.authentication_method if self.version == 5 else None
+        self.is_assigned = False
+        self.namespace: Namespace | None = None
+        self.mountpoint = Mountpoint("")
+        self.is_superuser = False
+
+
+def render_peer(peer: tuple[str, int]) -> str:
+    """Return address and port as one text, IPv6 in brackets; empty for a unix socket."""
+    host, port = peer
+    if not host:
+        return ""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Verdict(NamedTuple):
+    """What the authentication says about an applicant.
+
+    Args:
+        reason: 0x00 admitted, 0x18 continue (an AUTH with `data` goes to the client), 0x80 and above refused.
+        is_superuser: whether access control is skipped for the client.
+        namespace: replaces the one found so far; `None` keeps it.
+        data: authentication data for the client.
+        reason_string: told to 5.0 clients; `None`: nothing.
+    """
+
+    reason: int
+    is_superuser: bool = False
+    namespace: Namespace | None = None
+    data: bytes | None = None
+    reason_string: str | None = None
+
+
+class Authenticator(Protocol):
+    """The authentication chain of all listeners."""
+
+    def authenticate(self, applicant: Applicant) -> Verdict | Awaitable[Verdict]:
+        """Judge an applicant by its CONNECT.
+
+        A method of enhanced authentication that is not known is refused with 0x8C. [MQTT5-4.12.0-1]
+        """
+
+    def proceed(self, applicant: Applicant, data: bytes) -> Verdict | Awaitable[Verdict]:
+        """Judge the next step of an enhanced authentication; `data` is what AUTH carried."""
+
+    def authenticate_again(self, client_id: ClientId, method: str, data: bytes) -> Verdict | Awaitable[Verdict]:
+        """Judge an AUTH of a client that is connected (re-authentication)."""
+
+
+class Principal(Protocol):
+    """Who asks for something, as access control sees it."""
+
+    @property
+    def client_id(self) -> ClientId:
+        """Client id as the broker uses it."""
+
+    @property
+    def username(self) -> Username | None:
+        """User name; `None` for an anonymous client."""
+
+    @property
+    def peer(self) -> str:
+        """Address and port; empty for a unix socket."""
+
+    @property
+    def is_superuser(self) -> bool:
+        """Whether access control is skipped."""
+
+
+class Authorizer(Protocol):
+    """Access control as far as the plane asks it: subscriptions. Publishing is judged in the core."""
+
+    def judge_subscribe(self, principal: Principal, filter: Filter, qos: int) -> int:
+        """Return 0, or the reason code (0x87) that refuses the subscription.
+
+        Args:
+            filter: without `$share/g/`, `$queue/` or `$exclusive/`, not mounted.
+        """
+
+
+class Banned(Protocol):
+    """The list of those who may not connect."""
+
+    def is_banned(self, applicant: Applicant) -> bool:
+        """Whether client id, user name or address stand on the list now."""
+
+
+class NamespaceResolver(Protocol):
+    """From client to tenant."""
+
+    def resolve(self, applicant: Applicant) -> None:
+        """Set namespace, attributes and, where an override is configured, the client id."""
+
+    def judge(self, applicant: Applicant) -> int:
+        """Return 0, or the reason code with which the namespace gate refuses the applicant; before authentication."""
+
+    def judge_again(self, applicant: Applicant) -> int:
+        """Return 0, or the reason code of the gate once authentication has had its say."""
+
+    def mountpoint(self, applicant: Applicant) -> Mountpoint:
+        """Return the prefix that the namespace asks for; empty for none."""
