@@ -1,0 +1,364 @@
+"""The connect pipeline: from a CONNECT to CONNACK, each step a named function in the order of the contract.
+
+A step returns 0 to go on or the reason code of the refusal. All steps run in one go without a coroutine, unless an
+authenticator needs the network; then only that client waits. The will of a refused client is dropped with its
+CONNECT. [MQTT5-3.1.4-1] What a reason code is to a 3.x client is said here and nowhere else.
+"""
+
+import os
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+import structlog
+
+from pybroker._core import CLOSE_PROTOCOL, Connack, Connect, Engine
+from pybroker.events import EventBus, Refusal
+from pybroker.plane.certificate import certificate_text
+from pybroker.plane.session import Sessions
+from pybroker.plane.settings import ConnectSettings
+from pybroker.ports import (
+    Applicant,
+    Authenticator,
+    Banned,
+    ListenerTraits,
+    NamespaceResolver,
+    Verdict,
+)
+from pybroker.types import ClientId, Mountpoint, Username
+
+logger = structlog.get_logger(__name__)
+
+CONTINUE = 0x18
+UNSPECIFIED = 0x80
+IMPLEMENTATION_ERROR = 0x83
+CLIENT_ID_NOT_VALID = 0x85
+NOT_AUTHORIZED = 0x87
+SERVER_UNAVAILABLE = 0x88
+BANNED = 0x8A
+BAD_AUTHENTICATION_METHOD = 0x8C
+
+RETURN_CODES: Mapping[int, int] = {
+    0x80: 1,
+    0x83: 3,
+    0x84: 1,
+    0x85: 2,
+    0x86: 4,
+    0x87: 5,
+    0x88: 3,
+    0x89: 3,
+    0x8A: 5,
+    0x8C: 5,
+    0x97: 3,
+    0x9F: 3,
+}
+"""Return code of CONNACK for 3.x clients by reason code; what is not listed closes without CONNACK."""
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+
+
+def new_client_id() -> ClientId:
+    """Return 128 random bits in base 62: 22 letters and digits."""
+    number = int.from_bytes(os.urandom(16), "big")
+    digits = []
+    for _ in range(22):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return ClientId("".join(digits))
+
+
+class Connector:
+    """Answers every CONNECT and AUTH.
+
+    Args:
+        engine: carries the answers.
+        sessions: opens the sessions of those who are admitted.
+        listeners: traits by the engine's number; belongs to the listeners' service.
+        authenticator: the chain.
+        banned: the list of bans.
+        namespaces: from client to tenant.
+        events: is told of admissions and refusals.
+        spawn: starts a supervised task, for authenticators that are asynchronous.
+        settings: may be replaced while running; holds for the next CONNECT.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        sessions: Sessions,
+        listeners: Mapping[int, ListenerTraits],
+        authenticator: Authenticator,
+        banned: Banned,
+        namespaces: NamespaceResolver,
+        events: EventBus,
+        spawn: Callable[[str, Coroutine[object, object, object]], object],
+        settings: ConnectSettings,
+    ) -> None:
+        self.settings = settings
+        self._engine = engine
+        self._sessions = sessions
+        self._listeners = listeners
+        self._authenticator = authenticator
+        self._banned = banned
+        self._namespaces = namespaces
+        self._events = events
+        self._spawn = spawn
+        self._waiting: dict[int, Applicant] = {}
+
+    def on_connect(self, conn: int, connect: Connect) -> None:
+        """Decide about one CONNECT; answered before this returns unless an authenticator is asynchronous."""
+        listener = self._listeners.get(connect.listener)
+        if listener is None:
+            # The listener was closed while the event was on its way.
+            self._engine.refuse(conn, SERVER_UNAVAILABLE, RETURN_CODES[SERVER_UNAVAILABLE])
+            return
+        applicant = Applicant(conn, connect, listener)
+        reason = self._introduce(applicant)
+        if reason:
+            self._refuse(applicant, reason)
+            return
+        verdict = self.authenticate(applicant)
+        if isinstance(verdict, Verdict):
+            self._conclude(applicant, verdict)
+        else:
+            self._wait_for(applicant, verdict)
+
+    def on_auth(self, conn: int, slot: int, method: str, data: bytes) -> None:
+        """Take the next step of an enhanced authentication, or of a re-authentication when `slot` has a session."""
+        applicant = self._waiting.pop(conn, None)
+        if applicant is not None:
+            verdict = self._authenticator.proceed(applicant, data)
+            if isinstance(verdict, Verdict):
+                self._conclude(applicant, verdict)
+            else:
+                self._wait_for(applicant, verdict)
+            return
+        session = self._sessions.connected_at(slot, conn)
+        if session is None:
+            self._engine.refuse(conn, BAD_AUTHENTICATION_METHOD, 0)
+            return
+        again = self._authenticator.authenticate_again(session.client_id, method, data)
+        if isinstance(again, Verdict):
+            self._answer_again(conn, method, again)
+        else:
+            self._spawn("authenticate_again", self._finish_again(conn, method, again))
+
+    def on_closed(self, conn: int) -> None:
+        """Forget an applicant whose connection has ended before it was answered."""
+        self._waiting.pop(conn, None)
+
+    # The steps, in their order.
+
+    def _introduce(self, applicant: Applicant) -> int:
+        """Take the steps before authentication."""
+        return (
+            self.limit_expiry(applicant)
+            or self.check_validity(applicant)
+            or self.choose_username(applicant)
+            or self.choose_client_id(applicant)
+            or self.resolve_namespace(applicant)
+            or self.check_banned(applicant)
+            or self._namespaces.judge(applicant)
+        )
+
+    def limit_expiry(self, applicant: Applicant) -> int:
+        """Fix how long the session will outlive its connection, and the keep alive."""
+        settings = self.settings
+        if applicant.version == 5:
+            applicant.expiry_s = min(applicant.connect.session_expiry_s, settings.max_session_expiry_s)
+            if settings.server_keep_alive_s:
+                applicant.keep_alive_s = settings.server_keep_alive_s  # [MQTT5-3.2.2-21]
+        elif not applicant.is_clean_start:
+            # NOTE: 3.x keeps such a session without limit [MQTT3-3.1.2-4]; a bound is allowed by 3.1.1, 3.1.2.4.
+            applicant.expiry_s = settings.session_expiry_s
+        return 0
+
+    def check_validity(self, applicant: Applicant) -> int:
+        """Refuse client ids that are too long, or empty where 3.x does not allow it.
+
+        Spec: [MQTT3-3.1.3-8]
+        """
+        client_id = applicant.client_id
+        if not client_id:
+            has_no_way = applicant.version == 3 or (applicant.version == 4 and not applicant.is_clean_start)
+            return CLIENT_ID_NOT_VALID if has_no_way else 0
+        return self._check_length(client_id)
+
+    def choose_username(self, applicant: Applicant) -> int:
+        """Take the user name from the client certificate where that is configured and there is one."""
+        field = self.settings.certificate_as_username
+        if field is not None:
+            text = certificate_text(applicant.connect, field)
+            if text:
+                applicant.username = Username(text)
+        return 0
+
+    def choose_client_id(self, applicant: Applicant) -> int:
+        """Take the client id from certificate or user name, or make one.
+
+        Spec: [MQTT5-3.1.3-6] [MQTT3-3.1.3-6]
+        """
+        settings = self.settings
+        is_empty = not applicant.client_id
+        chosen = ""
+        if settings.certificate_as_client_id is not None:
+            chosen = certificate_text(applicant.connect, settings.certificate_as_client_id)
+        if not chosen and settings.takes_username_as_client_id:
+            chosen = applicant.username or ""
+            if not chosen:
+                return CLIENT_ID_NOT_VALID
+        if chosen:
+            applicant.client_id = ClientId(chosen)
+            applicant.is_assigned = is_empty
+            return self._check_length(applicant.client_id)
+        if is_empty:
+            applicant.client_id = new_client_id()
+            applicant.is_assigned = True
+        return 0
+
+    def resolve_namespace(self, applicant: Applicant) -> int:
+        """Set attributes and namespace, and override the client id where that is configured."""
+        self._namespaces.resolve(applicant)
+        return 0
+
+    def check_banned(self, applicant: Applicant) -> int:
+        """Refuse those who are on the list."""
+        return BANNED if self._banned.is_banned(applicant) else 0
+
+    def authenticate(self, applicant: Applicant) -> Verdict | Awaitable[Verdict]:
+        """Ask the chain, unless the listener's clients are not to pass it."""
+        enabled = applicant.listener.enable_authn
+        if enabled is False:
+            # No chain, hence no mechanism. [MQTT5-4.12.0-1]
+            return Verdict(0 if applicant.method is None else BAD_AUTHENTICATION_METHOD)
+        if enabled == "quick_deny_anonymous" and applicant.username is None:
+            return Verdict(NOT_AUTHORIZED)
+        return self._authenticator.authenticate(applicant)
+
+    def merge_verdict(self, applicant: Applicant, verdict: Verdict) -> int:
+        """Put what authentication found over what is known; the gate is asked again then."""
+        applicant.is_superuser = verdict.is_superuser
+        if verdict.namespace is not None:
+            applicant.namespace = verdict.namespace
+        return self._namespaces.judge_again(applicant)
+
+    def fix_mountpoint(self, applicant: Applicant) -> int:
+        """Render the listener's mountpoint, else take the namespace's; both see the final client id."""
+        template = applicant.listener.mountpoint
+        if not template:
+            applicant.mountpoint = self._namespaces.mountpoint(applicant)
+            return 0
+        rendered = _render_mountpoint(template, applicant)
+        if rendered is None or rendered.startswith("$") or not {"+", "#", "\0"}.isdisjoint(rendered):
+            logger.warning("mountpoint_refused", clientid=applicant.client_id, mountpoint=template)
+            return NOT_AUTHORIZED
+        applicant.mountpoint = Mountpoint(rendered)
+        return 0
+
+    def open_session(self, applicant: Applicant, verdict: Verdict) -> None:
+        """Open or resume the session and answer CONNACK 0."""
+        session, is_present = self._sessions.open(applicant)
+        connack = self._connack(applicant, verdict) if applicant.version == 5 else None
+        self._engine.accept(applicant.conn, session.slot, is_present, applicant.keep_alive_s, connack)
+        self._events.client_connected.emit(session)
+
+    # What binds the steps together.
+
+    def _conclude(self, applicant: Applicant, verdict: Verdict) -> None:
+        """Take the steps after authentication and answer."""
+        if verdict.reason == CONTINUE:
+            self._waiting[applicant.conn] = applicant
+            challenge = Connack(authentication_method=applicant.method, authentication_data=verdict.data)
+            self._engine.challenge(applicant.conn, CONTINUE, challenge)
+            return
+        reason = verdict.reason or self.merge_verdict(applicant, verdict) or self.fix_mountpoint(applicant)
+        if reason:
+            self._refuse(applicant, reason, verdict.reason_string)
+            return
+        self._events.client_admitted.emit(applicant)
+        self.open_session(applicant, verdict)
+
+    def _refuse(self, applicant: Applicant, reason: int, reason_string: str | None = None) -> None:
+        connack = None if reason_string is None else Connack(reason_string=reason_string)
+        self._engine.refuse(applicant.conn, reason, RETURN_CODES.get(reason, 0), connack)
+        self._events.client_refused.emit(Refusal(applicant, reason))
+
+    def _connack(self, applicant: Applicant, verdict: Verdict) -> Connack | None:
+        """Return what a 5.0 client must be told beside the engine's limits; `None` for nothing."""
+        settings, connect = self.settings, applicant.connect
+        keep_alive_s = settings.server_keep_alive_s or None
+        expiry_s = None if connect.session_expiry_s == applicant.expiry_s else applicant.expiry_s
+        assigned = applicant.client_id if applicant.is_assigned else None  # [MQTT5-3.2.2-16]
+        response = settings.response_information or None
+        if response is not None and not connect.requests_response_information:
+            response = None
+        told = (keep_alive_s, expiry_s, assigned, response, applicant.method)
+        if all(value is None for value in told):
+            return None
+        return Connack(
+            assigned_client_id=assigned,
+            server_keep_alive_s=keep_alive_s,
+            session_expiry_s=expiry_s,
+            response_information=response,
+            authentication_method=applicant.method,
+            authentication_data=verdict.data,
+        )
+
+    def _check_length(self, client_id: ClientId) -> int:
+        most = self.settings.max_client_id_bytes
+        if len(client_id) > most or (not client_id.isascii() and len(client_id.encode()) > most):
+            return CLIENT_ID_NOT_VALID  # [MQTT5-3.1.3-8] [MQTT3-3.1.3-9]
+        return 0
+
+    def _wait_for(self, applicant: Applicant, verdict: Awaitable[Verdict]) -> None:
+        self._waiting[applicant.conn] = applicant
+        self._spawn("authenticate", self._finish(applicant, verdict))
+
+    async def _finish(self, applicant: Applicant, awaited: Awaitable[Verdict]) -> None:
+        verdict = Verdict(UNSPECIFIED)
+        try:
+            verdict = await awaited
+        finally:
+            # A connection that has gone meanwhile was forgotten; it must not take over a live one.
+            if self._waiting.pop(applicant.conn, None) is applicant:
+                self._conclude(applicant, verdict)
+
+    async def _finish_again(self, conn: int, method: str, awaited: Awaitable[Verdict]) -> None:
+        verdict = Verdict(UNSPECIFIED)
+        try:
+            verdict = await awaited
+        finally:
+            self._answer_again(conn, method, verdict)
+
+    def _answer_again(self, conn: int, method: str, verdict: Verdict) -> None:
+        """Answer a re-authentication; a refused one ends the connection.
+
+        Spec: [MQTT5-4.12.1-2]
+        """
+        if verdict.reason >= 0x80:
+            self._engine.disconnect(conn, verdict.reason, CLOSE_PROTOCOL)
+            return
+        answer = Connack(authentication_method=method, authentication_data=verdict.data)
+        self._engine.challenge(conn, verdict.reason, answer)
+
+
+def _render_mountpoint(template: str, applicant: Applicant) -> str | None:
+    """Return the prefix; `None` if a placeholder has no value for this client. Values are not rendered again."""
+    is_complete = True
+
+    def value_of(match: re.Match[str]) -> str:
+        nonlocal is_complete
+        name = match[1]
+        if name == "$":
+            return "$"
+        if name == "clientid":
+            return applicant.client_id
+        if name == "username" and applicant.username is not None:
+            return applicant.username
+        if name == "peerhost":
+            return applicant.connect.peer[0]
+        is_complete = False
+        return match[0]
+
+    rendered = _PLACEHOLDER.sub(value_of, template)
+    return rendered if is_complete else None

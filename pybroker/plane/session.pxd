@@ -1,0 +1,16 @@
+# Types for the compiled form of session.py.
+
+from pybroker.plane.registry cimport Registry, Session
+
+cdef class Sessions:
+    cdef public unsigned int max_expiry_s
+    cdef object _engine, _clock, _events, _on_end, _wills, _deadlines
+    cdef Registry _registry
+
+    cpdef open(self, applicant)
+    cpdef on_closed(self, long long conn, long long slot, int cause, int reason, long long final_expiry_s, bint sends_will)
+    cdef _create(self, applicant)
+    cdef _take_over(self, Session session, bint is_kept)
+    cdef _resume(self, Session session, applicant)
+    cdef _wait(self, Session session)
+    cdef _end(self, Session session, signal)

@@ -1,0 +1,118 @@
+"""What the configuration means to the engine and to the plane: words such as `infinity` become their numbers.
+
+Each function maps one configuration to one set of values; nothing is kept here.
+"""
+
+import msgspec
+
+from pybroker.config.schema import Config
+from pybroker.config.sections.mqtt import CertificateField
+from pybroker.plane.registry import NEVER_S
+
+_HIGHEST_PRIORITY = 256  # above every priority that can be configured
+
+
+class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the connect pipeline needs, in the units of the protocol.
+
+    Args:
+        session_expiry_s: for 3.x clients with clean session 0.
+        max_session_expiry_s: 0xFFFFFFFF: no bound.
+        server_keep_alive_s: replaces the keep alive of 5.0 clients; 0: does not.
+        response_information: empty: never told.
+    """
+
+    max_client_id_bytes: int = 65_535
+    session_expiry_s: int = 7_200
+    max_session_expiry_s: int = NEVER_S
+    server_keep_alive_s: int = 0
+    response_information: str = ""
+    takes_username_as_client_id: bool = False
+    certificate_as_username: CertificateField | None = None
+    certificate_as_client_id: CertificateField | None = None
+
+
+class SubscribeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscription is judged by.
+
+    Args:
+        max_subscriptions: of one client; 0: no limit.
+    """
+
+    max_qos: int = 2
+    allows_wildcards: bool = True
+    allows_shared: bool = True
+    allows_exclusive: bool = False
+    max_subscriptions: int = 0
+
+
+def connect_settings(config: Config) -> ConnectSettings:
+    """Return what the connect pipeline needs of a configuration."""
+    mqtt = config.mqtt
+    longest = mqtt.max_session_expiry_interval
+    return ConnectSettings(
+        max_client_id_bytes=mqtt.max_clientid_len,
+        session_expiry_s=seconds(mqtt.session_expiry_interval),
+        max_session_expiry_s=NEVER_S if longest is None else seconds(longest),
+        server_keep_alive_s=0 if mqtt.server_keepalive is None else seconds(mqtt.server_keepalive),
+        response_information=mqtt.response_information,
+        takes_username_as_client_id=mqtt.use_username_as_clientid,
+        certificate_as_username=mqtt.peer_cert_as_username,
+        certificate_as_client_id=mqtt.peer_cert_as_clientid,
+    )
+
+
+def subscribe_settings(config: Config) -> SubscribeSettings:
+    """Return what subscriptions are judged by under a configuration."""
+    mqtt = config.mqtt
+    return SubscribeSettings(
+        max_qos=mqtt.max_qos_allowed,
+        allows_wildcards=mqtt.wildcard_subscription,
+        allows_shared=mqtt.shared_subscription,
+        allows_exclusive=mqtt.exclusive_subscription,
+        max_subscriptions=mqtt.max_subscriptions or 0,
+    )
+
+
+def engine_settings(config: Config) -> dict[str, object]:
+    """Return the settings of `Engine.configure`; 0 stands for `infinity` and `disabled` there."""
+    mqtt, retainer = config.mqtt, config.retainer
+    return {
+        "max_packet_bytes": int(mqtt.max_packet_size),
+        "max_topic_levels": mqtt.max_topic_levels,
+        "max_qos": mqtt.max_qos_allowed,
+        "max_topic_alias": mqtt.max_topic_alias,
+        "is_retain_available": mqtt.retain_available,
+        "is_wildcard_available": mqtt.wildcard_subscription,
+        "is_shared_available": mqtt.shared_subscription,
+        "shared_strategy": mqtt.shared_subscription_strategy,
+        "ignores_loop_deliver": mqtt.ignore_loop_deliver,
+        "is_strict": mqtt.strict_mode,
+        "upgrades_qos": mqtt.upgrade_qos,
+        "keepalive_multiplier": float(mqtt.keepalive_multiplier),
+        "retry_interval_ms": int(mqtt.retry_interval or 0),
+        "message_expiry_ms": int(mqtt.message_expiry_interval or 0),
+        "max_inflight": mqtt.max_inflight,
+        "receive_maximum": mqtt.receive_maximum,
+        "max_awaiting_rel": mqtt.max_awaiting_rel or 0,
+        "await_rel_timeout_ms": int(mqtt.await_rel_timeout or 0),
+        "max_mqueue_len": mqtt.max_mqueue_len or 0,
+        "max_mqueue_bytes": int(mqtt.max_mqueue_bytes or 0),
+        "mqueue_overflow": mqtt.mqueue_overflow,
+        "stores_qos0": mqtt.mqueue_store_qos0,
+        "mqueue_priorities": dict(mqtt.mqueue_priorities or {}),
+        "mqueue_default_priority": 0 if mqtt.mqueue_default_priority == "lowest" else _HIGHEST_PRIORITY,
+        "is_retainer_enabled": retainer.enable,
+        "max_retained": retainer.max_retained_messages,
+        "max_retained_payload_bytes": int(retainer.max_payload_size),
+        "retained_expiry_ms": int(retainer.msg_expiry_interval),
+        "is_retained_clear_stopped": retainer.stop_publish_clear_msg,
+        "is_delayed_enabled": config.delayed.enable,
+        "max_delayed": config.delayed.max_delayed_messages,
+        "coalesce_us": config.node.coalesce_us,
+    }
+
+
+def seconds(duration_ms: int) -> int:
+    """Return whole seconds, rounded up so that a short time does not become none; never more than 5.0 can say."""
+    return min(-(-duration_ms // 1_000), NEVER_S)

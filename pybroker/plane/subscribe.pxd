@@ -1,0 +1,12 @@
+# Types for the compiled form of subscribe.py.
+
+from pybroker.plane.registry cimport Registry, Session
+
+cdef class Subscriber:
+    cdef public object settings
+    cdef object _engine, _locks, _authorizer, _events
+    cdef Registry _registry
+
+    cpdef on_subscribe(self, long long conn, long long slot, int packet_id, requests)
+    cpdef on_unsubscribe(self, long long conn, long long slot, int packet_id, filters)
+    cdef int _judge(self, Session session, tuple request) except -1

@@ -1,0 +1,200 @@
+"""SUBSCRIBE and UNSUBSCRIBE: the policy for each filter, then the core.
+
+The core has judged the syntax and does the work; here a filter is only granted, lowered or refused. A SUBSCRIBE of
+which nothing is refused costs one call with no list. A refused filter leaves an older subscription as it was.
+"""
+
+from collections.abc import Sequence
+
+from pybroker._core import Engine
+from pybroker.events import EventBus, Subscribed, Unsubscribed
+from pybroker.plane.registry import Registry, Session
+from pybroker.plane.settings import SubscribeSettings
+from pybroker.ports import Authorizer, FilterRequest
+from pybroker.types import Filter
+
+FILTER_NOT_VALID = 0x8F
+QUOTA_EXCEEDED = 0x97
+SHARED_NOT_SUPPORTED = 0x9E
+WILDCARDS_NOT_SUPPORTED = 0xA2
+
+_SHARED = 1
+_EXCLUSIVE = 2
+_EXCLUSIVE_PREFIX = "$exclusive/"
+
+
+class ExclusiveLocks:
+    """Who holds which `$exclusive` topic. The lock is on the mounted topic, so tenants do not meet."""
+
+    __slots__ = ("_by_slot", "_holders")
+
+    def __init__(self) -> None:
+        self._holders: dict[str, int] = {}
+        self._by_slot: dict[int, set[str]] = {}
+
+    def take(self, session: Session, topic: str) -> bool:
+        """Take a topic (not mounted) for a session; false if another holds it, true again for the holder."""
+        mounted = session.mountpoint + topic
+        holder = self._holders.setdefault(mounted, session.slot)
+        if holder != session.slot:
+            return False
+        self._by_slot.setdefault(holder, set()).add(mounted)
+        return True
+
+    def release(self, session: Session, topic: str) -> None:
+        """Give a topic (not mounted) back; nothing happens if the session does not hold it."""
+        mounted = session.mountpoint + topic
+        held = self._by_slot.get(session.slot)
+        if held is None or mounted not in held:
+            return
+        held.discard(mounted)
+        del self._holders[mounted]
+        if not held:
+            del self._by_slot[session.slot]
+
+    def release_all(self, session: Session) -> None:
+        """Give back everything that a session holds; called when it ends."""
+        for mounted in self._by_slot.pop(session.slot, ()):
+            del self._holders[mounted]
+
+
+class Subscriber:
+    """Answers every SUBSCRIBE and UNSUBSCRIBE.
+
+    Args:
+        engine: subscribes and answers.
+        registry: finds the session.
+        locks: exclusive topics.
+        authorizer: access control.
+        events: is told what was granted.
+        settings: may be replaced while running; holds for the next packet.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        locks: ExclusiveLocks,
+        authorizer: Authorizer,
+        events: EventBus,
+        settings: SubscribeSettings,
+    ) -> None:
+        self.settings = settings
+        self._engine = engine
+        self._registry = registry
+        self._locks = locks
+        self._authorizer = authorizer
+        self._events = events
+
+    def on_subscribe(self, conn: int, slot: int, packet_id: int, requests: Sequence[FilterRequest]) -> None:
+        """Grant or refuse the filters of one SUBSCRIBE, each for itself.
+
+        Spec: [MQTT5-3.8.4-6] [MQTT3-3.8.4-5]
+        """
+        session = self._registry.connected_at(slot, conn)
+        if session is None:
+            return
+        codes: bytearray | None = None
+        room = self._room_of(session, requests)
+        for index, request in enumerate(requests):
+            reason = self._judge(session, request)
+            if reason == 0 and room is not None and not room.admits(request[0]):
+                reason = QUOTA_EXCEEDED
+            if reason == 0 and request[2] == _EXCLUSIVE:
+                # Last, so that a lock is taken only for a filter that is granted.
+                reason = 0 if self._locks.take(session, request[4]) else QUOTA_EXCEEDED
+            if reason:
+                if codes is None:
+                    codes = self._granted(requests)
+                codes[index] = reason
+        self._engine.grant(conn, packet_id, None if codes is None else bytes(codes))
+        self._tell(session, requests, codes)
+
+    def on_unsubscribe(self, conn: int, slot: int, packet_id: int, filters: Sequence[str]) -> None:
+        """Let an UNSUBSCRIBE take effect; it is never refused."""
+        session = self._registry.connected_at(slot, conn)
+        if session is None:
+            return
+        self._engine.release(conn, packet_id)
+        for filter in filters:
+            if filter.startswith(_EXCLUSIVE_PREFIX):
+                self._locks.release(session, filter[len(_EXCLUSIVE_PREFIX) :])
+            if self._events.client_unsubscribed:
+                self._events.client_unsubscribed.emit(Unsubscribed(session, Filter(filter)))
+
+    def _judge(self, session: Session, request: FilterRequest) -> int:
+        """Return 0 or the reason code that refuses a filter, room and locks apart."""
+        _, options, kind, reason, inner, has_wildcard = request
+        settings = self.settings
+        if reason:
+            return reason
+        if kind == _EXCLUSIVE and not settings.allows_exclusive:
+            return FILTER_NOT_VALID
+        if kind == _SHARED and not settings.allows_shared:
+            return SHARED_NOT_SUPPORTED
+        if has_wildcard and not settings.allows_wildcards:
+            return WILDCARDS_NOT_SUPPORTED
+        reason = self._authorizer.judge_subscribe(session, Filter(inner), options & 3)
+        if reason:
+            self._events.subscription_denied.emit(session)
+        return reason
+
+    def _room_of(self, session: Session, requests: Sequence[FilterRequest]) -> "_Room | None":
+        """Return what a session may still subscribe; `None` where no limit is near. O(its subscriptions) if one is."""
+        most = self.settings.max_subscriptions
+        if not most:
+            return None
+        held = self._engine.session_stats(session.slot).get("subscriptions", 0)
+        if held + len(requests) <= most:
+            return None
+        return _Room({entry[0] for entry in self._engine.subscriptions(session.slot)}, session.mountpoint, most)
+
+    def _granted(self, requests: Sequence[FilterRequest]) -> bytearray:
+        """Return the codes of a SUBSCRIBE of which every filter is granted."""
+        most = self.settings.max_qos
+        return bytearray(min(request[1] & 3, most) for request in requests)
+
+    def _tell(self, session: Session, requests: Sequence[FilterRequest], codes: bytearray | None) -> None:
+        events = self._events
+        is_heard = bool(events.client_subscribed)
+        for index, request in enumerate(requests):
+            if codes is not None and codes[index] >= 0x80:
+                continue
+            if request[4].startswith("$SYS"):
+                events.sys_subscribed.emit(session)
+            if is_heard:
+                qos = min(request[1] & 3, self.settings.max_qos)
+                events.client_subscribed.emit(Subscribed(session, Filter(request[0]), (request[1] & ~3) | qos))
+
+
+class _Room:
+    """The subscriptions that one session has and gets while a SUBSCRIBE is judged."""
+
+    __slots__ = ("_filters", "_most", "_mountpoint")
+
+    def __init__(self, filters: set[str], mountpoint: str, most: int) -> None:
+        self._filters = filters
+        self._mountpoint = mountpoint
+        self._most = most
+
+    def admits(self, filter: str) -> bool:
+        """Whether a filter as written is one more within the limit, or replaces one that is there."""
+        routed = _routed(filter, self._mountpoint)
+        if routed in self._filters:
+            return True
+        if len(self._filters) >= self._most:
+            return False
+        self._filters.add(routed)
+        return True
+
+
+def _routed(filter: str, mountpoint: str) -> str:
+    """Return a filter as the engine lists it: the prefix behind the markers, `$queue` as its share group."""
+    if filter.startswith(_EXCLUSIVE_PREFIX):
+        return mountpoint + filter[len(_EXCLUSIVE_PREFIX) :]
+    if filter.startswith("$queue/"):
+        return f"$share/$queue/{mountpoint}{filter[len('$queue/') :]}"
+    if filter.startswith("$share/"):
+        _, group, inner = filter.split("/", 2)
+        return f"$share/{group}/{mountpoint}{inner}"
+    return mountpoint + filter

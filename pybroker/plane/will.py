@@ -1,0 +1,92 @@
+"""Wills: when one is due, and the wills of connections that were taken over but have not reported their end yet.
+
+Whether a will is sent at all is known to the engine alone, which has read DISCONNECT or not; so the will of a live
+connection that loses its session waits here for the report of its end.
+"""
+
+from typing import NamedTuple
+
+import structlog
+
+from pybroker._core import Engine, Will
+from pybroker.plane.registry import NEVER_S, Registry, Session
+from pybroker.types import ClientId, Mountpoint
+
+logger = structlog.get_logger(__name__)
+
+NO_SESSION = -1
+"""Session of a will whose client has none any more."""
+
+
+class PartedWill(NamedTuple):
+    """The will of a connection whose session went on or ended without it."""
+
+    will: Will
+    client_id: ClientId
+    mountpoint: Mountpoint
+
+
+def delay_s_of(will: Will, expiry_s: int) -> int:
+    """Return the seconds from the end of the connection to the sending of its will: the earlier of both ends.
+
+    Spec: MQTT 5.0, 3.1.3.2.2. [MQTT5-3.1.2-8]
+    """
+    return will.delay_s if expiry_s == NEVER_S else min(will.delay_s, expiry_s)
+
+
+class Wills:
+    """The wills that were accepted.
+
+    Args:
+        engine: publishes them.
+        registry: finds the session that a client has now.
+    """
+
+    __slots__ = ("_engine", "_parted", "_registry")
+
+    def __init__(self, engine: Engine, registry: Registry) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._parted: dict[int, PartedWill] = {}
+
+    def __len__(self) -> int:
+        """Return how many wills wait for the end of a connection that was taken over."""
+        return len(self._parted)
+
+    def part(self, session: Session, ends_session: bool) -> None:
+        """Take the will from a live session whose connection is being taken over.
+
+        It will be sent unless its client has just said goodbye, or its delay gives the session the time to go on.
+        [MQTT5-3.1.3-9] [MQTT3-3.1.2-8]
+        """
+        will = session.will
+        if will is None:
+            return
+        session.will = None
+        if ends_session or will.delay_s == 0:
+            self._parted[session.conn] = PartedWill(will, session.client_id, session.mountpoint)
+
+    def on_parted_end(self, conn: int, sends_will: bool) -> None:
+        """Send the will of a taken-over connection now that its end is reported, if it had one."""
+        parted = self._parted.pop(conn, None)
+        if parted is None or not sends_will:
+            return
+        successor = self._registry.find(parted.client_id)
+        slot = NO_SESSION if successor is None else successor.slot
+        self._publish(parted.will, slot, parted.client_id, parted.mountpoint)
+
+    def send(self, session: Session) -> None:
+        """Send the will of a session now, if it has one; a will is sent once.
+
+        Spec: [MQTT5-3.1.2-10]
+        """
+        will = session.will
+        if will is None:
+            return
+        session.will = None
+        self._publish(will, session.slot, session.client_id, session.mountpoint)
+
+    def _publish(self, will: Will, slot: int, client_id: ClientId, mountpoint: Mountpoint) -> None:
+        reason = self._engine.publish_will(will, slot, client_id, mountpoint)
+        if reason >= 0x80:
+            logger.warning("will_dropped", clientid=client_id, topic=will.topic, reason=reason)
