@@ -1,0 +1,1 @@
+"""Tenants: from a client to its namespace, and what a namespace may use."""
