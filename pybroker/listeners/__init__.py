@@ -1,0 +1,1 @@
+"""The MQTT listeners: opened from the configuration, closed, restarted, and their certificates read again."""

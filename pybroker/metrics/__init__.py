@@ -1,0 +1,1 @@
+"""What the broker counts, and where it is shown: `$SYS` topics for now."""
