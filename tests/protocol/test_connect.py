@@ -94,7 +94,7 @@ async def test_wrong_protocol_name_is_not_spoken_to(clients: Clients, version: V
     await client.send(packets.connect(version, client.client_id, name=name))
     if version is Version.V5:
         # Either form will do here, so both are read.
-        packet = await client._next_or_end(5.0)
+        packet = await client.receive_or_end()
         if packet is not None:
             assert packet.type is Type.CONNACK
             assert packet.reason == 0x84

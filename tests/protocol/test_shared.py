@@ -57,7 +57,7 @@ async def test_no_local_on_a_shared_subscription_ends_the_connection(clients: Cl
 async def test_invalid_shared_filter_is_refused(clients: Clients, version: Version, bad: str) -> None:
     client = await clients.connected(version)
     await client.send(packets.subscribe(version, 1, [(bad, 0)]))
-    packet = await client._next_or_end(PATIENCE_S)
+    packet = await client.receive_or_end()
     if version is Version.V5:
         assert packet is not None
         assert (packet.type, packet.reasons) == (Type.SUBACK, (0x8F,))

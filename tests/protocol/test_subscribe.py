@@ -11,7 +11,7 @@ from tests.support import packets
 from tests.support.broker import Settings
 from tests.support.packets import Property, Type, Version
 from tests.support.spec import spec
-from tests.support.wire import PATIENCE_S, Clients, WireClient
+from tests.support.wire import Clients, WireClient
 
 NO_LOCAL = 0x04
 BUSY_SYS: Settings = {"sys_topics.sys_msg_interval": "1s", "sys_topics.sys_heartbeat_interval": "1s"}
@@ -51,7 +51,7 @@ async def test_option_bits_that_5_reserves_end_the_connection(clients: Clients, 
 async def test_invalid_filter_is_refused(clients: Clients, version: Version, bad: str) -> None:
     client = await clients.connected(version)
     await client.send(packets.subscribe(version, 1, [(bad, 0)]))
-    packet = await client._next_or_end(PATIENCE_S)
+    packet = await client.receive_or_end()
     if version is Version.V5:
         assert packet is not None
         assert (packet.type, packet.reasons) == (Type.SUBACK, (0x8F,))
@@ -103,7 +103,7 @@ async def test_refusal_under_311_is_0x80(clients_with: Callable[[Settings], Clie
 async def test_31_never_gets_a_failure_code(clients_with: Callable[[Settings], Clients]) -> None:
     client = await clients_with(EXTRAS).connected(Version.V31)
     await client.send(packets.subscribe(3, 1, [("$SYS/#", 1)]))
-    packet = await client._next_or_end(PATIENCE_S)
+    packet = await client.receive_or_end()
     if packet is not None:
         assert packet.type is Type.SUBACK
         assert packet.reasons[0] in (0, 1, 2)
@@ -393,7 +393,7 @@ async def test_what_is_in_flight_is_finished_after_unsubscribing(clients: Client
 async def test_filter_of_too_many_levels_is_refused(clients: Clients, version: Version, levels: int) -> None:
     client = await clients.connected(version)
     await client.send(packets.subscribe(version, 1, [("/".join(["+"] * levels), 0)]))
-    packet = await client._next_or_end(PATIENCE_S)
+    packet = await client.receive_or_end()
     if packet is not None and packet.type is Type.SUBACK:
         assert packet.reasons[0] >= 0x80
     witness = await clients.connected(version)

@@ -294,7 +294,7 @@ class WireClient:
         """Wait for the broker's close; before it only packets of the ignored types may come."""
         ignored = tuple(ignore)
         while True:
-            packet = await self._next_or_end(patience_s)
+            packet = await self.receive_or_end(patience_s)
             if packet is None:
                 return
             assert packet.type in ignored, f"expected the close, got {packet}"
@@ -311,25 +311,8 @@ class WireClient:
         assert not packet.is_session_present
         await self.expect_closed()
 
-    async def receive_all(self, patience_s: float = PATIENCE_S) -> list[Packet]:
-        """Return everything that comes until the broker closes."""
-        packets_until_end: list[Packet] = []
-        while (packet := await self._next_or_end(patience_s)) is not None:
-            packets_until_end.append(packet)
-        return packets_until_end
-
-    async def expect_quiet(self) -> None:
-        """Prove with a ping that the broker had nothing else to send to this connection."""
-        await self.send(packets.PINGREQ)
-        await self.expect(Type.PINGRESP)
-
-    async def _next(self, patience_s: float) -> Packet:
-        packet = await self._next_or_end(patience_s)
-        if packet is None:
-            raise WireError("the broker closed the connection")
-        return packet
-
-    async def _next_or_end(self, patience_s: float) -> Packet | None:
+    async def receive_or_end(self, patience_s: float = PATIENCE_S) -> Packet | None:
+        """Return the next packet that arrives, or `None` when the broker has closed."""
         async with asyncio.timeout(patience_s):
             while True:
                 decoded = packets.decode(self._buffer, self.version)
@@ -346,6 +329,24 @@ class WireClient:
                         raise WireError(f"the broker closed inside a packet: {self._buffer.hex()}")
                     return None
                 self._buffer += data
+
+    async def receive_all(self, patience_s: float = PATIENCE_S) -> list[Packet]:
+        """Return everything that comes until the broker closes."""
+        packets_until_end: list[Packet] = []
+        while (packet := await self.receive_or_end(patience_s)) is not None:
+            packets_until_end.append(packet)
+        return packets_until_end
+
+    async def expect_quiet(self) -> None:
+        """Prove with a ping that the broker had nothing else to send to this connection."""
+        await self.send(packets.PINGREQ)
+        await self.expect(Type.PINGRESP)
+
+    async def _next(self, patience_s: float) -> Packet:
+        packet = await self.receive_or_end(patience_s)
+        if packet is None:
+            raise WireError("the broker closed the connection")
+        return packet
 
     def _next_id(self) -> int:
         self._last_id += 1
