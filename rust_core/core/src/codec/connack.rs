@@ -11,7 +11,7 @@ use crate::reason::ReasonCode;
 /// The answer to CONNECT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Connack<'a> {
-    /// The server had a session of this client; written only if `reason` is `Success`, never under 3.1.
+    /// The server had a session of this client; only if `reason` is `Success`, never under 3.1.
     pub is_session_present: bool,
     /// How it went; under 3.x a return code is made from it (`ReasonCode::return_code`).
     pub reason: ReasonCode,
@@ -190,8 +190,8 @@ pub(super) fn decode(version: Version, body: &[u8]) -> Result<Connack<'_>, Decod
     };
     let reason = reason.ok_or(DecodeError::ReasonCode { packet, number })?;
     reader.finish()?;
-    // Under 3.1 the byte is reserved and says nothing.
-    let is_session_present = flags == 1 && version != Version::V31;
+    // A refusal has no session, whatever it says; under 3.1 the byte is reserved and says nothing.
+    let is_session_present = flags == 1 && reason == ReasonCode::Success && version != Version::V31;
     Ok(Connack {
         is_session_present,
         reason,
