@@ -1,0 +1,119 @@
+"""Scenarios: one TOML file each, what to load a broker with and which figure is compared.
+
+A file with a `[sweep]` becomes one scenario per value. No process is started here.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "scenarios"
+Option = str | int | float | bool
+
+_KEYS = {
+    "title", "tier", "smoke", "figure", "target", "targets", "mosquitto_ratio", "limit", "transport", "load",
+    "background", "sweep",
+}  # fmt: skip
+
+
+class ScenarioError(Exception):
+    """A scenario file cannot be used; the text names file and key."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One measurement.
+
+    `targets` are upper bounds by figure, `mosquitto_ratio` the bound of `figure` against mosquitto's of the same run,
+    `limit` the cost of a server without any broker logic. `sweep` is (label, value) for one step of a sweep.
+    """
+
+    name: str
+    title: str
+    tier: str
+    figure: str
+    load: Mapping[str, Option]
+    is_smoke: bool = False
+    transport: str = "tcp"
+    targets: Mapping[str, float] = field(default_factory=dict)
+    mosquitto_ratio: float | None = None
+    limit: float | None = None
+    background: Sequence[Mapping[str, Option]] = ()
+    sweep: tuple[str, float] | None = None
+
+
+def arguments(options: Mapping[str, Option]) -> list[str]:
+    """Turn options into a command line of the load generator; `pairs` sets both sides."""
+    line = [str(options["mode"])]
+    for key, value in options.items():
+        if key == "pairs":
+            line += ["--publishers", str(value), "--subscribers", str(value)]
+        elif value is True:
+            line.append(f"--{key.replace('_', '-')}")
+        elif key != "mode" and value is not False:
+            line += [f"--{key.replace('_', '-')}", str(value)]
+    return line
+
+
+def load(path: Path) -> list[Scenario]:
+    """Read one file: one scenario, or one per value of its sweep.
+
+    Raises:
+        ScenarioError: a key is unknown or missing.
+    """
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    if unknown := data.keys() - _KEYS:
+        raise ScenarioError(f"{path.name}: unknown key: {sorted(unknown)[0]}")
+    try:
+        targets = dict(data.get("targets", {}))
+        if "target" in data:
+            targets[data["figure"]] = data["target"]
+        scenario = Scenario(
+            name=path.stem,
+            title=data["title"],
+            tier=data["tier"],
+            figure=data["figure"],
+            load=data["load"],
+            is_smoke=data.get("smoke", False),
+            transport=data.get("transport", "tcp"),
+            targets=targets,
+            mosquitto_ratio=data.get("mosquitto_ratio"),
+            limit=data.get("limit"),
+            background=data.get("background", ()),
+        )
+        return _swept(scenario, data["sweep"]) if "sweep" in data else [scenario]
+    except KeyError as error:
+        raise ScenarioError(f"{path.name}: missing key: {error.args[0]}") from None
+
+
+def _swept(scenario: Scenario, sweep: Mapping[str, Any]) -> list[Scenario]:
+    option = str(sweep["option"])
+    steps = []
+    for value in sweep["values"]:
+        step = replace(scenario, name=f"{scenario.name}@{value}", sweep=(sweep["label"], value))
+        if option.startswith("background."):
+            key = option.removeprefix("background.")
+            first, *rest = scenario.background
+            step = replace(step, background=({**first, key: value}, *rest))
+        else:
+            step = replace(step, load={**scenario.load, option: value})
+        steps.append(step)
+    return steps
+
+
+def load_all(folder: Path = FOLDER) -> list[Scenario]:
+    """Read every scenario of a folder, the table's first, otherwise by name."""
+    found = [scenario for path in sorted(folder.glob("*.toml")) for scenario in load(path)]
+    return sorted(found, key=lambda scenario: scenario.tier != "table")
+
+
+def choose(scenarios: Iterable[Scenario], tier: str, patterns: Sequence[str]) -> list[Scenario]:
+    """Pick by tier (`table`, `more`, `smoke`, `all`), or by name patterns, which then ignore the tier."""
+    if patterns:
+        return [one for one in scenarios if any(fnmatch(one.name, pattern) for pattern in patterns)]
+    if tier == "smoke":
+        return [one for one in scenarios if one.is_smoke]
+    return [one for one in scenarios if tier in ("all", one.tier)]
