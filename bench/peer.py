@@ -178,7 +178,8 @@ def running(peer: Peer, variant: str, certificates: Certificates) -> Iterator[Ru
             )
         started = RunningPeer(process.pid, ports, log)
         try:
-            _wait_until_it_accepts(process, started)
+            for transport in peer.transports:
+                _wait_until_it_accepts(process, started, ports[f"{transport}_port"])
             yield started
         finally:
             _stop(process)
@@ -198,15 +199,15 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _wait_until_it_accepts(process: "subprocess.Popen[bytes]", started: RunningPeer) -> None:
+def _wait_until_it_accepts(process: "subprocess.Popen[bytes]", started: RunningPeer, port: int) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise PeerError(f"ended with {process.returncode}: {started.log_tail()}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", started.ports["tcp_port"]), 1):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)
-    raise PeerError(f"does not accept connections: {started.log_tail()}")
+    raise PeerError(f"does not accept connections on port {port}: {started.log_tail()}")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

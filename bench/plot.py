@@ -65,11 +65,9 @@ class _Axis:
     def __init__(self, values: Sequence[float], start: float, end: float, *, is_log: bool) -> None:
         self._is_log = is_log
         self._start, self._end = start, end
-        if is_log:
-            low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-        else:
-            low, high = 0, max(values) * 1.05
-        self._low, self._high = float(low), float(high if high > low else low + 1)
+        low = float(math.floor(math.log10(min(values)))) if is_log else 0.0
+        high = float(math.ceil(math.log10(max(values)))) if is_log else max(values) * 1.05
+        self._low, self._high = low, high if high > low else low + 1
 
     def at(self, value: float) -> float:
         place = math.log10(value) if self._is_log else value
@@ -78,15 +76,15 @@ class _Axis:
     def ticks(self) -> list[float]:
         if self._is_log:
             return [10.0**power for power in range(int(self._low), int(self._high) + 1)]
-        step = 10 ** math.floor(math.log10(self._high))
+        step = 10.0 ** math.floor(math.log10(self._high))
         step = step if self._high / step >= 3 else step / 5
         return [step * number for number in range(int(self._high / step) + 1)]
 
 
 def _page(title: str, subtitle: str, height: float, parts: Sequence[str]) -> str:
+    size = f"width='{_WIDTH}' height='{height:.0f}' viewBox='0 0 {_WIDTH} {height:.0f}'"
     head = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='{_WIDTH}' height='{height:.0f}'"
-        f" viewBox='0 0 {_WIDTH} {height:.0f}' role='img' aria-label='{escape(title, quote=True)}'>",
+        f"<svg xmlns='http://www.w3.org/2000/svg' {size} role='img' aria-label='{escape(title, quote=True)}'>",
         f"<rect width='{_WIDTH}' height='{height:.0f}' rx='8' fill='#ffffff' stroke='#d0d7de'/>",
         _text(16, 28, title, size=16, weight=600),
         _text(16, 46, subtitle),

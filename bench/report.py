@@ -50,20 +50,23 @@ def cell(summary: Mapping[str, Any] | None, figure: str) -> str:
     if value is None:
         return "failed"
     text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
-    marks = "~" * summary["is_noisy"] + "!" * any(summary["faults"].values()) + "^" * bool(summary["generator_limited"])
-    return text + marks
+    marks = {
+        "~": summary["is_noisy"],
+        "!": any(summary["faults"].values()),
+        "^": summary["generator_limited"],
+    }
+    return text + "".join(mark for mark, is_set in marks.items() if is_set)
 
 
 def page(results: Results) -> str:
     """Return the whole Markdown page: how it was measured, the tables, and what the marks mean."""
     machine, settings = results["machine"], results["settings"]
     brokers = "".join(f"* {one['title']}: {one['version']}\n" for one in results["brokers"].values())
+    where = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
+    how = f"the median of {settings['repeat']} interleaved runs of {settings['seconds']:g} s with a fresh broker each"
     return (
-        "# Benchmarks\n\n"
-        f"Measured on {machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, Linux {machine['kernel']},"
-        f" commit {results['commit']}, {results['time']}. Load and broker share the machine over loopback; payload 64"
-        f" bytes unless stated. Each value is the median of {settings['repeat']} interleaved runs of"
-        f" {settings['seconds']:g} s with a fresh broker each. Lower is better everywhere.\n\n"
+        f"# Benchmarks\n\nMeasured on {where}, commit {results['commit']}, {results['time']}. Load and broker share the"
+        f" machine over loopback; payload 64 bytes unless stated. Each value is {how}. Lower is better everywhere.\n\n"
         f"{brokers}\n{table(results)}\n"
         "`~` runs differ by more than 15 %, `!` messages were lost, doubled or misordered, `^` the load generator was"
         " the limit, `-` the broker lacks the transport. The file that this page is made from, and how to repeat it:"
@@ -86,7 +89,9 @@ def charts(results: Results) -> dict[str, str]:
             if values:
                 costs[about["title"]] = values
     if costs:
-        made["bench-cost.svg"] = plot.bars("What one message costs the broker", "CPU microseconds, lower is better", costs)
+        made["bench-cost.svg"] = plot.bars(
+            "What one message costs the broker", "CPU microseconds, lower is better", costs
+        )
     made.update(_latency_charts(results, titles))
     made.update(_sweep_charts(results, titles))
     return made
