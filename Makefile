@@ -19,6 +19,7 @@ MADE := $(VENV)/.made-by-$(notdir $(PYTHON))
 TOOLS := $(VENV)/.tools
 DEV := $(VENV)/.dev
 COMPILED := $(VENV)/.compiled$(if $(filter 1,$(PURE)),-pure)
+LOAD := target/release/pybroker-load
 NODE := tests/e2e/node_modules/.package-lock.json
 LOCKED := $(if $(CI),--locked)
 
@@ -38,7 +39,7 @@ rust_is_new = $(shell PATH="$(PATH)" cargo --version 2>/dev/null | awk '{split($
 python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
 
-.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz soak bench docs serve run check clean dist
+.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz soak bench bench-peers bench-smoke docs serve run check clean dist
 .PHONY: lint-rust lint-python rust-summary toolchain programs node constraints install-check
 
 help: ## list the commands
@@ -155,9 +156,19 @@ target/tools/bin/cargo-fuzz: | toolchain
 soak: $(VENV)/.core-release $(COMPILED) $(DEV) ## the long tests
 	$(PY) -m pytest -m soak --timeout 0 $(ARGS)
 
-bench: $(VENV)/.core-release $(COMPILED) ## measure the broker beside mosquitto
-	cargo build --release -p pybroker-load
-	$(PY) bench/run.py $(ARGS)
+$(LOAD): $(shell find bench/load -name '*.rs' -o -name Cargo.toml) Cargo.lock | toolchain
+	cargo build $(LOCKED) --release -p pybroker-load
+	@touch $@
+
+bench: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure the broker beside mosquitto, under ten minutes
+	$(PY) -m bench.run $(ARGS)
+
+bench-peers: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure it beside all installed peers, every scenario
+	$(PY) -m bench.run --tier all --brokers pybroker,mosquitto,rumqttd,rmqtt,mochi --skip-missing \
+	    --output bench/results/peers.json $(ARGS)
+
+bench-smoke: $(VENV)/.core-release $(COMPILED) $(LOAD) ## check in a minute that the benchmarks work
+	$(PY) -m bench.run --tier smoke --brokers pybroker --repeat 1 --output build/bench-smoke.json $(ARGS)
 
 docs: build ## generate the reference pages
 	$(PY) -m pybroker.config.reference

@@ -73,7 +73,7 @@ def _parse() -> argparse.Namespace:
         help="command that starts pybroker",
     )
     parser.add_argument("--skip-missing", action="store_true", help="leave out brokers that are not installed")
-    parser.add_argument("--output", type=Path, default=_ROOT / "bench/results/latest.json")
+    parser.add_argument("--output", type=Path, default=_ROOT / "build/bench.json")
     return parser.parse_args()
 
 
