@@ -9,7 +9,7 @@ use pybroker_engine::transport::tls::{TlsAcceptor, TlsSession, Verify};
 use pybroker_engine::transport::websocket::{WsSession, WsSettings};
 use rustls::version::{TLS12, TLS13};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use transport_support::{
+use transport_support::tls::{
     Authority, ClientOptions, Directory, Pair, Subject, client_config, settings,
 };
 
