@@ -283,7 +283,7 @@ pub(super) fn decode(
     } else {
         reader.packet_id()?
     };
-    let properties = if version.is_v5() {
+    let properties = if version.is_v5() && !reader.skip_zero() {
         PublishProperties::read(&mut reader, role)?
     } else {
         PublishProperties::default()

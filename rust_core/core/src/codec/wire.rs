@@ -77,6 +77,15 @@ impl<'a> Reader<'a> {
         Err(DecodeError::VariableByteInteger)
     }
 
+    /// Skips a zero byte if one comes next: an empty property block.
+    pub(super) fn skip_zero(&mut self) -> bool {
+        let Some((0, rest)) = self.rest.split_first() else {
+            return false;
+        };
+        self.rest = rest;
+        true
+    }
+
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self
             .rest
