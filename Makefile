@@ -177,9 +177,10 @@ docs: build ## generate the reference pages
 # Packages.
 
 dist: $(TOOLS) ## sdist, and the wheel built from that sdist, into dist/
-	@rm -rf dist
-	$(PY) -c 'import sys; sys.path.insert(0, "build_backend"); import backend; backend.build_sdist("dist")'
-	$(PY) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist dist/*.tar.gz
+	@rm -rf dist build/sdist && mkdir -p build/sdist
+	@$(PY) -c 'import sys; sys.path.insert(0, "build_backend"); import backend; backend.build_sdist("dist")'
+	@tar --touch -xzf dist/*.tar.gz -C build/sdist --strip-components 1
+	CARGO_TARGET_DIR=$(CURDIR)/target $(PY) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist build/sdist
 
 install-check: dist ## install the wheel into an empty environment and ask it for its version
 	@rm -rf build/empty
