@@ -111,14 +111,16 @@ lint: | toolchain ## layout, clippy, ruff, mypy, import layers, stub
 lint-rust: $(TOOLS)
 	cargo fmt --all --check
 	PYO3_ENVIRONMENT_SIGNATURE="$$($(PY) -c 'import sys; print("cpython-%d.%d-64bit" % sys.version_info[:2])')" \
-	    cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	    cargo clippy $(LOCKED) --workspace --all-targets --keep-going -- -D warnings
 
 lint-python: build $(DEV)
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(PY) -m mypy pybroker admin tests
-	$(VENV)/bin/lint-imports
-	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml pybroker._core
+	@status=0; check() { echo "$$*"; "$$@" || status=1; }; \
+	check ruff check .; \
+	check ruff format --check .; \
+	check mypy pybroker admin tests; \
+	check lint-imports; \
+	check python -m mypy.stubtest --mypy-config-file pyproject.toml pybroker._core; \
+	exit $$status
 
 test: | toolchain ## build what is needed and run every test
 	@mkdir -p build; status=0; $(MAKE) test-rust || status=1; $(MAKE) test-python || status=1; \
@@ -126,7 +128,7 @@ test: | toolchain ## build what is needed and run every test
 
 test-rust: | toolchain ## tests of the Rust crates
 	@mkdir -p build
-	cargo test $(LOCKED) $(CRATES) 2>&1 | tee build/cargo-test.txt
+	cargo test $(LOCKED) --no-fail-fast $(CRATES) 2>&1 | tee build/cargo-test.txt
 
 rust-summary:
 	@touch build/cargo-test.txt
