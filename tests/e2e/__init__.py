@@ -1,0 +1,1 @@
+"""Tests with real clients, a real process and real certificates."""

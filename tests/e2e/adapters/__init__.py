@@ -1,0 +1,1 @@
+"""One small adapter for each MQTT client library, so that a scenario is written once."""
