@@ -378,11 +378,20 @@ impl Dispatcher {
 
     /// Notes that the link has something to flush, and flushes at once what has grown large.
     fn mark(&mut self, session: &Arc<Session>, link: &mut Link) {
-        if link.outbox.len() >= FLUSH_MARK && link.blocked_since_ms.is_none() {
+        if link.blocked_since_ms.is_some() {
+            // The poller reports when there is room, and what waits goes on from there.
+            return;
+        }
+        let is_large = link.outbox.len() >= FLUSH_MARK;
+        if is_large {
             // A broken link is found again, and closed, by the shard that reads it.
             link.flush(&mut self.outlet);
         }
-        if !link.is_dirty && !link.outbox.is_empty() && link.blocked_since_ms.is_none() {
+        // After an early flush the end of the turn must look again: more may wait for the room that it made.
+        if !link.is_dirty
+            && (is_large || !link.outbox.is_empty())
+            && link.blocked_since_ms.is_none()
+        {
             link.is_dirty = true;
             self.dirty.push(Arc::clone(session));
         }

@@ -149,6 +149,7 @@ impl Shard {
         conn.mount.clone_from(&session.mount);
         conn.holder = Holder::Session(Arc::clone(&session));
         conn.phase = Phase::Open;
+        self.schedule(&mut conn);
         {
             let mut state = session.lock();
             if let Some(old) = session.attach(&mut state, link) {
@@ -205,7 +206,6 @@ impl Shard {
         };
         conn.deadline_ms = 0;
         conn.heard_ms = self.now_ms();
-        self.schedule(conn);
     }
 
     /// Ends the connection that had the session before. [MQTT5-3.1.4-3] [MQTT3-3.1.4-2]

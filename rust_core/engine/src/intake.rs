@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use pybroker_core::codec::{Ack, Auth, Disconnect, Packet};
+use pybroker_core::codec::{Ack, Auth, Disconnect, Packet, Version};
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::session::Pubrec;
 
@@ -65,16 +65,12 @@ impl Shard {
 
     /// One `recv` and what follows from it.
     fn receive(&mut self, conn: &mut Connection) -> (Transfer, Verdict) {
-        if conn.input.len() > COPIED_INPUT && matches!(conn.phase, Phase::Open) && !has_layers(conn)
-        {
+        let is_plain = !matches!(conn.phase, Phase::Lingering | Phase::Proxy) && !has_layers(conn);
+        if is_plain && conn.input.len() > COPIED_INPUT {
             return self.receive_in_place(conn);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let kept = if conn.phase == Phase::Lingering || has_layers(conn) {
-            0
-        } else {
-            conn.input.len().min(COPIED_INPUT)
-        };
+        let kept = if is_plain { conn.input.len() } else { 0 };
         let mut outcome = (Transfer::WouldBlock, Verdict::Continue);
         if let Some(space) = buffer.get_mut(kept..kept + READ_BYTES) {
             let transfer = sys::receive(conn.fd.as_fd(), space);
@@ -474,6 +470,10 @@ impl Shard {
             let mut request = FilterRequest::new(filter, asked, max_levels);
             if request.kind == 1 && asked.no_local {
                 return Verdict::protocol(ReasonCode::ProtocolError); // [MQTT5-3.8.3-4]
+            }
+            if request.reason != 0 && conn.version() == Version::V31 {
+                // 3.1 has no code for a failed filter, and granting it would be a lie. [MQTT3-3.9.3-2]
+                return Verdict::protocol(ReasonCode::TopicFilterInvalid);
             }
             request.options |= u8::from(is_bridge) << 3;
             filters.push((request.filter.clone(), request.options, request.reason));

@@ -80,7 +80,7 @@ mod tests {
             })
             .count();
         assert_eq!(taken, 10);
-        assert!(!bucket.has_tokens(50));
+        assert!(!bucket.has_tokens(0));
         assert!(bucket.has_tokens(200));
     }
 

@@ -152,9 +152,7 @@ impl Layers {
             }
             self.wire.clear();
             self.sent = 0;
-            if self.wire.capacity() > 64 * 1024 {
-                self.wire = Vec::new();
-            }
+            self.wire = Vec::new();
             if self.clear.is_empty() && (outbox.is_empty() || !self.is_open()) {
                 return Flushed::Empty;
             }
