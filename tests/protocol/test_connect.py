@@ -263,6 +263,22 @@ async def test_client_ids_of_65535_bytes_are_taken(clients: Clients, version: Ve
     await client.expect_quiet()
 
 
+@every_version
+async def test_connect_with_every_field_at_its_longest_is_taken(clients: Clients, version: Version) -> None:
+    longest = "x" * 65_535
+    client = await clients.open(version)
+    await client.send(
+        packets.connect(
+            version,
+            clients.id().ljust(65_535, "x"),
+            username=longest,
+            password=longest.encode(),
+            will=Will(longest, longest.encode()),
+        )
+    )
+    await client.expect_connack(0)
+
+
 @spec("MQTT3-§3.2.2.3", "MQTT5-§3.2.2.2", row=28)
 @every_version
 @pytest.mark.parametrize("has_user", [False, True])
