@@ -39,7 +39,7 @@ rust_is_new = $(shell PATH="$(PATH)" cargo --version 2>/dev/null | awk '{split($
 python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
 
-.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz soak bench bench-peers bench-smoke docs serve run check clean dist
+.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz soak bench bench-peers bench-micro bench-smoke docs serve run check clean dist
 .PHONY: lint-rust lint-python rust-summary toolchain programs node constraints install-check
 
 help: ## list the commands
@@ -168,6 +168,9 @@ bench: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure the broker beside mo
 bench-peers: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure it beside all installed peers, every scenario
 	$(PY) -m bench.run --tier all --brokers pybroker,mosquitto,rumqttd,rmqtt,mochi --skip-missing \
 	    --output bench/results/peers.json $(ARGS)
+
+bench-micro: | toolchain ## time parts of the core
+	cargo bench $(LOCKED) -p pybroker-micro $(ARGS)
 
 bench-smoke: $(VENV)/.core-release $(COMPILED) $(LOAD) ## check in a minute that the benchmarks work
 	$(PY) -m bench.run --tier smoke --brokers pybroker --repeat 1 --output build/bench-smoke.json $(ARGS)
