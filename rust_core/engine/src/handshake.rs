@@ -129,6 +129,7 @@ impl Shard {
         &mut self,
         id: ConnId,
         session: Arc<Session>,
+        claim: u64,
         is_present: bool,
         keep_alive_s: u16,
         extra: Option<Box<ConnackExtra>>,
@@ -150,16 +151,31 @@ impl Shard {
         conn.holder = Holder::Session(Arc::clone(&session));
         conn.phase = Phase::Open;
         self.schedule(&mut conn);
-        {
+        let is_superseded = {
             let mut state = session.lock();
-            if let Some(old) = session.attach(&mut state, link) {
-                self.end_taken_over(old);
+            if state.is_ended || !session.is_latest(claim) {
+                // A later CONNECT has the session already: this one is told what an older connection is told.
+                conn.holder = Holder::Own(link);
+                true
+            } else {
+                if let Some(old) = session.attach(&mut state, link) {
+                    self.end_taken_over(old);
+                }
+                conn.open_qos2 = u16::try_from(state.window.inbound_len()).unwrap_or(u16::MAX);
+                session.resume(&mut state, &mut self.dispatcher.outlet);
+                let hub = Arc::clone(&self.hub);
+                session.pump(&mut state, &mut self.dispatcher.outlet, &hub.retained);
+                self.dispatcher.mark_dirty(&session, &mut state);
+                false
             }
-            conn.open_qos2 = u16::try_from(state.window.inbound_len()).unwrap_or(u16::MAX);
-            session.resume(&mut state, &mut self.dispatcher.outlet);
-            let hub = Arc::clone(&self.hub);
-            session.pump(&mut state, &mut self.dispatcher.outlet, &hub.retained);
-            self.dispatcher.mark_dirty(&session, &mut state);
+        };
+        if is_superseded {
+            return self.close(
+                conn,
+                Cause::TakenOver,
+                ReasonCode::SessionTakenOver as u8,
+                Some(false),
+            );
         }
         self.go_on(conn);
     }

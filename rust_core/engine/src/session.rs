@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use pybroker_core::codec::{PublishOut, QoS};
@@ -44,6 +44,7 @@ pub struct Session {
     /// Prefix of its topics.
     pub mount: Option<Arc<Mount>>,
     is_online: AtomicBool,
+    claims: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -75,6 +76,7 @@ impl Session {
             client_id: client_id.into(),
             mount,
             is_online: AtomicBool::new(false),
+            claims: AtomicU64::new(0),
             state: Mutex::default(),
         }
     }
@@ -88,6 +90,19 @@ impl Session {
     #[must_use]
     pub fn is_online(&self) -> bool {
         self.is_online.load(Ordering::Relaxed)
+    }
+
+    /// Registers the decision that a connection gets this session. Decisions are made in one place, but shards carry
+    /// them out in any order: only the latest may attach.
+    #[must_use]
+    pub fn claim(&self) -> u64 {
+        self.claims.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Whether no later connection was given the session.
+    #[must_use]
+    pub fn is_latest(&self, claim: u64) -> bool {
+        self.claims.load(Ordering::Acquire) == claim
     }
 
     /// Attaches a connection and returns the one that was there.

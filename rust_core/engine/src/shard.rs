@@ -69,6 +69,8 @@ pub enum Command {
         conn: ConnId,
         /// The session.
         session: Arc<Session>,
+        /// What `Session::claim` gave for this connection.
+        claim: u64,
         /// Session present.
         is_present: bool,
         /// Keep alive in force.
@@ -587,11 +589,12 @@ impl Shard {
             Command::Accept {
                 conn,
                 session,
+                claim,
                 is_present,
                 keep_alive_s,
                 extra,
             } => {
-                self.accept(conn, session, is_present, keep_alive_s, extra);
+                self.accept(conn, session, claim, is_present, keep_alive_s, extra);
             }
             Command::Refuse {
                 conn,

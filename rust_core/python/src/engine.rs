@@ -169,11 +169,13 @@ impl PyEngine {
             .ok_or_else(|| key_error("session", &format!("one of create_session: {session}")))?;
         let conn = ConnId(conn);
         let extra = extra_of(connack);
+        let claim = session.claim();
         self.engine.command(
             conn,
             Command::Accept {
                 conn,
                 session,
+                claim,
                 is_present,
                 keep_alive_s,
                 extra,
