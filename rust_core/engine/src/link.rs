@@ -134,7 +134,12 @@ impl Link {
     /// Whether a packet of `bytes` may be sent to this client.
     #[must_use]
     pub fn takes(&self, bytes: usize) -> bool {
-        self.max_packet_bytes == 0 || bytes <= self.max_packet_bytes as usize
+        let limit = if self.max_packet_bytes == 0 {
+            codec::MAX_PACKET_BYTES
+        } else {
+            self.max_packet_bytes
+        };
+        bytes <= limit as usize
     }
 
     /// Encodes one PUBLISH for this link. Large payloads are queued by reference when the message is given.
@@ -144,20 +149,27 @@ impl Link {
         publish: &mut PublishOut<'_>,
         message: Option<&Arc<Message>>,
     ) -> Written {
-        if !self.takes(codec::publish_len(self.version, publish)) {
-            out.tally.count(Metric::DeliveryDropped);
-            out.tally.count(Metric::DeliveryDroppedTooLarge);
-            return Written::TooLarge;
-        }
+        let topic = publish.topic;
         if let Some((alias, is_first_use)) = self
             .aliases
             .as_mut()
-            .and_then(|aliases| aliases.assign(publish.topic))
+            .and_then(|aliases| aliases.assign(topic))
         {
             publish.topic_alias = alias.get();
             if !is_first_use {
                 publish.topic = ""; // [MQTT5-3.3.2-12]
             }
+        }
+        if !self.takes(codec::publish_len(self.version, publish)) {
+            if publish.topic_alias != 0 && !publish.topic.is_empty() {
+                // The client never hears of this alias.
+                if let Some(aliases) = self.aliases.as_mut() {
+                    aliases.forget(topic);
+                }
+            }
+            out.tally.count(Metric::DeliveryDropped);
+            out.tally.count(Metric::DeliveryDroppedTooLarge);
+            return Written::TooLarge;
         }
         match message {
             Some(message) if publish.payload.len() >= SHARE_MARK => {
