@@ -1,0 +1,241 @@
+"""A core that only records: the calls of the plane, in order, and no MQTT behind them.
+
+`FakeEngine` stands for `pybroker._core.Engine`, `FakeConnect` and `FakeWill` for what an event carries. Events are put
+into `waiting` by the tests. `FakeTimers` stands for the loop's timers and works with `FakeClock`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from pybroker._core import Connack, Connect, Engine, Will
+from pybroker.ports import FilterRequest
+from tests.support.clock import FakeClock
+
+Call = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FakeWill:
+    """Will message of a CONNECT."""
+
+    topic: str = "will"
+    payload: bytes = b"gone"
+    qos: int = 0
+    is_retain: bool = False
+    delay_s: int = 0
+    message_expiry_s: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeConnect:
+    """One CONNECT; the defaults are those of a 5.0 client that says as little as it may."""
+
+    version: int = 5
+    client_id: str = "c"
+    is_clean_start: bool = False
+    is_bridge: bool = False
+    keep_alive_s: int = 60
+    username: str | None = None
+    password: bytes | None = None
+    will: FakeWill | None = None
+    session_expiry_s: int = 0
+    receive_maximum: int = 65_535
+    max_packet_bytes: int = 0
+    topic_alias_maximum: int = 0
+    requests_response_information: bool = False
+    requests_problem_information: bool = True
+    user_properties: list[tuple[str, str]] = field(default_factory=list)
+    authentication_method: str | None = None
+    authentication_data: bytes | None = None
+    listener: int = 1
+    peer: tuple[str, int] = ("127.0.0.1", 40_000)
+    local: tuple[str, int] = ("127.0.0.1", 1883)
+    certificate_common_name: str | None = None
+    certificate_subject: str | None = None
+    certificate_der: bytes | None = None
+    certificate_sans: list[str] = field(default_factory=list)
+    server_name: str | None = None
+    websocket_path: str | None = None
+
+    def as_core(self) -> Connect:
+        """Return itself under the type of the core."""
+        return cast("Connect", self)  # has every attribute that the stub names
+
+
+class FakeEngine:
+    """Recorder of calls; answers what the tests put into its attributes."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.waiting: list[tuple[object, ...]] = []
+        self.free_slots: list[int] = []
+        self.next_slot = 0
+        self.held: dict[int, list[str]] = {}
+        self.levels: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
+        self.published: list[tuple[str, bytes, bool]] = []
+        self.will_reason = 0
+        self.raises: Exception | None = None
+        self.turn_due_ms: int | None = None
+
+    def as_core(self) -> Engine:
+        """Return itself under the type of the core."""
+        return cast("Engine", self)  # has every method that the plane calls
+
+    def named(self, *names: str) -> list[Call]:
+        """Return the calls of these methods, in order."""
+        return [call for call in self.calls if call[0] in names]
+
+    def drain_events(self, limit: int) -> list[tuple[object, ...]]:
+        batch, self.waiting = self.waiting[:limit], self.waiting[limit:]
+        return batch
+
+    def event_fd(self) -> int:
+        return 10
+
+    def shard_fd(self) -> int:
+        return -1 if self.turn_due_ms is None else 11
+
+    def turn(self) -> int | None:
+        self.calls.append(("turn",))
+        return self.turn_due_ms
+
+    def create_session(self, client_id: str, mountpoint: str) -> int:
+        if self.free_slots:
+            slot = self.free_slots.pop()
+        else:
+            slot, self.next_slot = self.next_slot, self.next_slot + 1
+        self.calls.append(("create_session", client_id, mountpoint, slot))
+        return slot
+
+    def drop_session(self, session: int) -> None:
+        self.free_slots.append(session)
+        self.calls.append(("drop_session", session))
+
+    def accept(
+        self, conn: int, session: int, is_present: bool, keep_alive_s: int, connack: Connack | None = None
+    ) -> None:
+        if self.raises is not None:
+            raise self.raises
+        self.calls.append(("accept", conn, session, is_present, keep_alive_s, connack))
+
+    def refuse(self, conn: int, reason: int, return_code: int, connack: Connack | None = None) -> None:
+        self.calls.append(("refuse", conn, reason, return_code))
+
+    def challenge(self, conn: int, reason: int, connack: Connack) -> None:
+        self.calls.append(("challenge", conn, reason))
+
+    def grant(self, conn: int, packet_id: int, codes: bytes | None) -> None:
+        if self.raises is not None:
+            raise self.raises
+        self.calls.append(("grant", conn, packet_id, codes))
+
+    def release(self, conn: int, packet_id: int) -> None:
+        self.calls.append(("release", conn, packet_id))
+
+    def disconnect(self, conn: int, reason: int, cause: int) -> None:
+        self.calls.append(("disconnect", conn, reason, cause))
+
+    def publish_will(self, will: Will, session: int, client_id: str, mountpoint: str) -> int:
+        self.calls.append(("publish_will", will.topic, session, client_id, mountpoint))
+        return self.will_reason
+
+    def publish(
+        self, topic: str, payload: bytes, qos: int, is_retain: bool, properties: bytes = b"", expiry_s: int = 0
+    ) -> int:
+        if "+" in topic or "#" in topic:
+            raise ValueError(f"topic holds a wildcard: {topic!r}")
+        self.published.append((topic, payload, is_retain))
+        return 0
+
+    def session_stats(self, session: int) -> dict[str, int]:
+        return {"subscriptions": len(self.held.get(session, []))}
+
+    def subscriptions(self, session: int) -> list[tuple[str, int, int]]:
+        return [(filter, 0, 0) for filter in self.held.get(session, [])]
+
+    def metrics(self) -> dict[str, int]:
+        return dict(self.counts)
+
+    def stats(self) -> dict[str, int]:
+        return dict(self.levels)
+
+    def open_listener(self, spec: dict[str, object]) -> tuple[int, str]:
+        if self.raises is not None:
+            raise self.raises
+        number = sum(call[0] == "open_listener" for call in self.calls) + 1
+        self.calls.append(("open_listener", spec))
+        return number, str(spec.get("path") or f"{spec['host']}:{spec['port']}")
+
+    def close_listener(self, listener: int, closes_connections: bool, reason: int) -> None:
+        self.calls.append(("close_listener", listener, closes_connections, reason))
+
+    def listener_stats(self, listener: int) -> tuple[int, int, int]:
+        return (listener, 2, 3)
+
+    def reload_tls(self, listener: int) -> bool:
+        self.calls.append(("reload_tls", listener))
+        if self.raises is not None:
+            raise self.raises
+        return True
+
+    def retained_expire(self) -> int:
+        self.calls.append(("retained_expire",))
+        return 3
+
+
+class FakeTimer:
+    """A timer that was set."""
+
+    def __init__(self, due_ms: int, callback: Callable[[], None]) -> None:
+        self.due_ms = due_ms
+        self.callback = callback
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class FakeTimers:
+    """The loop's timers, driven by a fake clock.
+
+    Args:
+        clock: moved by `advance`.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.timers: list[FakeTimer] = []
+        self.set_count = 0
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> FakeTimer:
+        timer = FakeTimer(self.clock.now_ms() + round(delay_s * 1_000), callback)
+        self.timers.append(timer)
+        self.set_count += 1
+        return timer
+
+    @property
+    def pending(self) -> list[FakeTimer]:
+        """Timers that have neither fired nor been cancelled."""
+        return [timer for timer in self.timers if not timer.is_cancelled]
+
+    def advance(self, ms: int) -> None:
+        """Move the clock and fire what has become due, earliest first."""
+        self.clock.advance(ms)
+        while due := [timer for timer in self.pending if timer.due_ms <= self.clock.now_ms()]:
+            timer = min(due, key=lambda timer: timer.due_ms)
+            self.timers.remove(timer)
+            timer.callback()
+
+
+def request(filter: str, qos: int = 0, reason: int = 0) -> FilterRequest:
+    """Return one filter of a SUBSCRIBE as the core would hand it over."""
+    kind, inner = 0, filter
+    if filter.startswith("$share/"):
+        kind, inner = 1, filter.split("/", 2)[2]
+    elif filter.startswith("$queue/"):
+        kind, inner = 1, filter.removeprefix("$queue/")
+    elif filter.startswith("$exclusive/"):
+        kind, inner = 2, filter.removeprefix("$exclusive/")
+    return (filter, qos, kind, reason, inner, "+" in inner or "#" in inner)

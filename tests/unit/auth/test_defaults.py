@@ -1,0 +1,41 @@
+"""What holds while there are no authenticators, bans, rules and namespaces."""
+
+from pybroker.auth.banned import NoBans
+from pybroker.auth.chain import AuthenticationChain
+from pybroker.namespaces.resolve import NoNamespaces
+from pybroker.ports import Applicant, ListenerTraits, render_peer
+from pybroker.types import ListenerId
+from tests.support.fake_core import FakeConnect
+
+
+def applicant(connect: FakeConnect | None = None) -> Applicant:
+    return Applicant(1, (connect or FakeConnect()).as_core(), ListenerTraits(id=ListenerId("tcp:default")))
+
+
+def test_chain_admits_everybody_or_nobody() -> None:
+    with_password = applicant(FakeConnect(username="ann", password=b"x"))
+    assert AuthenticationChain(True).authenticate(with_password).reason == 0
+    assert AuthenticationChain(False).authenticate(with_password).reason == 0x87
+
+
+def test_nobody_is_banned() -> None:
+    assert not NoBans().is_banned(applicant())
+
+
+def test_nobody_has_a_namespace() -> None:
+    resolver, client = NoNamespaces(), applicant()
+    resolver.resolve(client)
+    assert (client.namespace, client.client_id) == (None, "c")
+    assert resolver.judge(client) == resolver.judge_again(client) == 0
+    assert resolver.mountpoint(client) == ""
+
+
+def test_method_of_a_3x_client_does_not_exist() -> None:
+    assert applicant(FakeConnect(version=4, authentication_method="m")).method is None
+    assert applicant(FakeConnect(version=5, authentication_method="m")).method == "m"
+
+
+def test_peers_are_written_as_people_do() -> None:
+    assert render_peer(("192.0.2.7", 1)) == "192.0.2.7:1"
+    assert render_peer(("2001:db8::1", 2)) == "[2001:db8::1]:2"
+    assert render_peer(("", 0)) == ""

@@ -1,0 +1,149 @@
+"""The plane on a fake core: events in, calls out."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+
+import pytest
+
+from pybroker._core import CLOSE_TCP
+from pybroker.auth.authorizer import Authorizer
+from pybroker.auth.chain import AuthenticationChain
+from pybroker.events import EventBus
+from pybroker.plane.connect import Connector
+from pybroker.plane.pump import Pump
+from pybroker.plane.registry import Registry, Session
+from pybroker.plane.session import Sessions
+from pybroker.plane.settings import ConnectSettings, SubscribeSettings
+from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
+from pybroker.ports import Applicant, ListenerTraits
+from pybroker.types import ClientId, ListenerId, Mountpoint
+from tests.support.clock import FakeClock
+from tests.support.fake_core import Call, FakeConnect, FakeEngine, FakeTimers
+
+
+class Bans:
+    """A list of client ids."""
+
+    def __init__(self) -> None:
+        self.banned: set[str] = set()
+
+    def is_banned(self, applicant: Applicant) -> bool:
+        return applicant.client_id in self.banned
+
+
+class Namespaces:
+    """A resolver that does what its attributes say."""
+
+    def __init__(self) -> None:
+        self.before = 0
+        self.after = 0
+        self.prefix = Mountpoint("")
+        self.override = ClientId("")
+
+    def resolve(self, applicant: Applicant) -> None:
+        applicant.client_id = self.override or applicant.client_id
+
+    def judge(self, applicant: Applicant) -> int:
+        return self.before
+
+    def judge_again(self, applicant: Applicant) -> int:
+        return self.after
+
+    def mountpoint(self, applicant: Applicant) -> Mountpoint:
+        return self.prefix
+
+
+@dataclass
+class Plane:
+    """All parts of the plane, and what was done with them."""
+
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    clock: FakeClock = field(default_factory=FakeClock)
+    events: EventBus = field(default_factory=EventBus)
+    settings: ConnectSettings = field(default_factory=ConnectSettings)
+    heard: list[str] = field(default_factory=list)
+    spawned: list[Coroutine[object, object, object]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        core = self.engine.as_core()
+        self.timers = FakeTimers(self.clock)
+        self.registry = Registry()
+        self.locks = ExclusiveLocks()
+        self.sessions = Sessions(
+            core,
+            self.registry,
+            self.clock,
+            self.events,
+            self.timers.call_later,
+            self.locks.release_all,
+            self.settings.max_session_expiry_s,
+        )
+        self.listeners = {1: ListenerTraits(id=ListenerId("tcp:default"), port=1883)}
+        self.bans = Bans()
+        self.namespaces = Namespaces()
+        self.chain = AuthenticationChain(True)
+        self.connector = Connector(
+            core,
+            self.sessions,
+            self.listeners,
+            self.chain,
+            self.bans,
+            self.namespaces,
+            self.events,
+            lambda name, work: self.spawned.append(work),
+            self.settings,
+        )
+        self.authorizer = Authorizer("loopback")
+        self.subscriber = Subscriber(core, self.registry, self.locks, self.authorizer, self.events, SubscribeSettings())
+        self.pump = Pump(core, self.registry, self.connector, self.subscriber, self.sessions, self.failures.append)
+        for name in EventBus.__slots__:
+            getattr(self.events, name).listen(lambda event, name=name: self.heard.append(name))
+
+    def connect(self, conn: int, connect: FakeConnect | None = None) -> None:
+        """Let a CONNECT arrive."""
+        self.connector.on_connect(conn, (connect or FakeConnect()).as_core())
+
+    def close(
+        self,
+        conn: int,
+        slot: int = 0,
+        cause: int = CLOSE_TCP,
+        *,
+        reason: int = 0,
+        expiry_s: int = -1,
+        sends_will: bool = True,
+    ) -> None:
+        """Let the end of a connection be reported."""
+        self.sessions.on_closed(conn, slot, cause, reason, expiry_s, sends_will)
+
+    def session(self, client_id: str = "c") -> Session:
+        """Return the session of a client, which must exist."""
+        session = self.registry.find(ClientId(client_id))
+        assert session is not None
+        return session
+
+    def has_session(self, client_id: str = "c") -> bool:
+        """Whether a client has a session."""
+        return self.registry.find(ClientId(client_id)) is not None
+
+    @property
+    def answer(self) -> Call:
+        """The last answer to a CONNECT."""
+        return self.engine.named("accept", "refuse", "challenge")[-1]
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether the last answer to a CONNECT was an acceptance."""
+        return bool(self.answer[0] == "accept")
+
+    @property
+    def wills(self) -> list[Call]:
+        """The wills that were published: topic, session, client id, mountpoint."""
+        return [call[1:] for call in self.engine.named("publish_will")]
+
+
+@pytest.fixture
+def plane() -> Plane:
+    """Give a plane with default settings and one listener."""
+    return Plane()

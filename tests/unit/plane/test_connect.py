@@ -1,0 +1,430 @@
+"""The connect pipeline: who is let in under which name, and with which code the others are refused."""
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import cast
+
+import pytest
+
+from pybroker._core import CLOSE_PROTOCOL
+from pybroker.config.sections.mqtt import CertificateField
+from pybroker.events import Refusal
+from pybroker.plane.certificate import certificate_text
+from pybroker.plane.connect import RETURN_CODES, new_client_id
+from pybroker.plane.registry import NEVER_S
+from pybroker.plane.settings import ConnectSettings
+from pybroker.ports import Applicant, ListenerTraits, Verdict
+from pybroker.types import ClientId, ListenerId, Mountpoint, Namespace
+from tests.support.fake_core import FakeConnect
+from tests.support.spec import spec
+from tests.unit.plane.conftest import Plane
+
+
+def plane_with(**settings: object) -> Plane:
+    return Plane(settings=ConnectSettings(**settings))  # type: ignore[arg-type]  # each test names fields that exist
+
+
+class Chain:
+    """An authenticator that answers what it is told to."""
+
+    def __init__(self, *verdicts: Verdict | Awaitable[Verdict]) -> None:
+        self.verdicts = list(verdicts)
+        self.asked: list[object] = []
+
+    def authenticate(self, applicant: Applicant) -> Verdict | Awaitable[Verdict]:
+        self.asked.append(applicant.client_id)
+        return self.verdicts.pop(0)
+
+    def proceed(self, applicant: Applicant, data: bytes) -> Verdict | Awaitable[Verdict]:
+        self.asked.append(data)
+        return self.verdicts.pop(0)
+
+    def authenticate_again(self, client_id: ClientId, method: str, data: bytes) -> Verdict | Awaitable[Verdict]:
+        self.asked.append((client_id, method, data))
+        return self.verdicts.pop(0)
+
+
+def with_chain(plane: Plane, *verdicts: Verdict | Awaitable[Verdict]) -> Chain:
+    chain = Chain(*verdicts)
+    plane.connector = type(plane.connector)(
+        plane.engine.as_core(),
+        plane.sessions,
+        plane.listeners,
+        chain,
+        plane.bans,
+        plane.namespaces,
+        plane.events,
+        lambda name, work: plane.spawned.append(work),
+        plane.settings,
+    )
+    return chain
+
+
+async def verdict_later(verdict: Verdict) -> Verdict:
+    return verdict
+
+
+async def fail_later() -> Verdict:
+    raise ConnectionError("the server does not answer")
+
+
+def run(work: Coroutine[object, object, object]) -> None:
+    asyncio.run(cast("Coroutine[None, None, object]", work))  # the tasks of the plane are plain coroutines
+
+
+# Client ids
+
+
+@spec("MQTT3-3.1.3-8", row=25)
+@pytest.mark.parametrize(("version", "clean"), [(4, False), (3, False), (3, True)])
+def test_empty_client_id_is_refused_in_3x(plane: Plane, version: int, clean: bool) -> None:
+    plane.connect(1, FakeConnect(version=version, client_id="", is_clean_start=clean))
+    assert plane.answer == ("refuse", 1, 0x85, 2)
+    assert plane.heard == ["client_refused"]
+
+
+@spec("MQTT3-3.1.3-6", row=24)
+def test_empty_client_id_is_replaced_silently_in_311(plane: Plane) -> None:
+    plane.connect(1, FakeConnect(version=4, client_id="", is_clean_start=True))
+    assert plane.is_admitted
+    assert plane.answer[5] is None
+
+
+@spec("MQTT5-3.1.3-6", "MQTT5-3.1.3-7", "MQTT5-3.2.2-16", row=24)
+@pytest.mark.parametrize("clean", [True, False])
+def test_empty_client_id_is_replaced_and_told_in_5(plane: Plane, clean: bool) -> None:
+    plane.connect(1, FakeConnect(client_id="", is_clean_start=clean))
+    assert plane.answer[5] is not None
+    (session,) = list(plane.registry)
+    assert len(session.client_id) == 22
+
+
+def test_assigned_client_ids_differ() -> None:
+    ids = {new_client_id() for _ in range(1_000)}
+    assert len(ids) == 1_000
+    assert all(client_id.isalnum() and len(client_id) == 22 for client_id in ids)
+
+
+@spec("MQTT5-3.1.3-8", "MQTT3-3.1.3-9", row=26)
+@pytest.mark.parametrize(
+    ("client_id", "is_accepted"), [("x" * 30, True), ("x" * 31, False), ("é" * 15, True), ("é" * 16, False)]
+)
+def test_client_id_is_measured_in_bytes(client_id: str, is_accepted: bool) -> None:
+    plane = plane_with(max_client_id_bytes=30)
+    plane.connect(1, FakeConnect(client_id=client_id))
+    assert plane.is_admitted == is_accepted
+    if not is_accepted:
+        assert plane.answer == ("refuse", 1, 0x85, 2)
+
+
+def test_username_may_be_the_client_id() -> None:
+    plane = plane_with(takes_username_as_client_id=True)
+    plane.connect(1, FakeConnect(client_id="", username="ann"))
+    assert plane.has_session("ann")
+    plane.connect(2, FakeConnect(client_id="x", username="bob"))
+    assert plane.has_session("bob")
+    assert not plane.has_session("x")
+
+
+@pytest.mark.parametrize("username", [None, ""])
+def test_username_as_client_id_must_not_be_empty(username: str | None) -> None:
+    plane = plane_with(takes_username_as_client_id=True)
+    plane.connect(1, FakeConnect(client_id="x", username=username))
+    assert plane.answer == ("refuse", 1, 0x85, 2)
+
+
+def test_certificate_may_be_user_name_and_client_id() -> None:
+    plane = plane_with(certificate_as_username="cn", certificate_as_client_id="dn", takes_username_as_client_id=True)
+    plane.connect(
+        1, FakeConnect(client_id="x", username="y", certificate_common_name="ann", certificate_subject="CN=ann")
+    )
+    assert plane.session("CN=ann").username == "ann"
+
+
+def test_without_a_certificate_the_packet_counts() -> None:
+    plane = plane_with(certificate_as_username="cn", certificate_as_client_id="cn")
+    plane.connect(1, FakeConnect(client_id="x", username="y"))
+    assert plane.session("x").username == "y"
+
+
+def test_client_id_from_a_certificate_is_measured_too() -> None:
+    plane = plane_with(max_client_id_bytes=30, certificate_as_client_id="cn")
+    plane.connect(1, FakeConnect(client_id="x", certificate_common_name="n" * 31))
+    assert plane.answer == ("refuse", 1, 0x85, 2)
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("cn", "ann"),
+        ("dn", "CN=ann,O=x"),
+        ("md5", "900150983cd24fb0d6963f7d28e17f72"),
+        ("crt", "YWJj"),
+        ("pem", "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n"),
+    ],
+)
+def test_fields_of_a_certificate(field: CertificateField, text: str) -> None:
+    connect = FakeConnect(certificate_common_name="ann", certificate_subject="CN=ann,O=x", certificate_der=b"abc")
+    assert certificate_text(connect.as_core(), field) == text
+    assert certificate_text(FakeConnect().as_core(), field) == ""
+
+
+# Expiry, keep alive and what is told
+
+
+@spec("MQTT3-3.1.2-4", row=46)
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize(("clean", "expiry_s"), [(True, 0), (False, 7_200)])
+def test_3x_sessions_live_by_clean_session(plane: Plane, version: int, clean: bool, expiry_s: int) -> None:
+    plane.connect(1, FakeConnect(version=version, is_clean_start=clean))
+    assert plane.session().expiry_s == expiry_s
+
+
+@spec("MQTT5-3.1.2-23", row=45)
+@pytest.mark.parametrize(("asked_s", "granted_s"), [(0, 0), (99, 99), (100, 100), (101, 100), (NEVER_S, 100)])
+def test_5_expiry_is_bounded_and_told_when_it_differs(asked_s: int, granted_s: int) -> None:
+    plane = plane_with(max_session_expiry_s=100)
+    plane.connect(1, FakeConnect(session_expiry_s=asked_s))
+    assert plane.session().expiry_s == granted_s
+    assert (plane.answer[5] is not None) == (asked_s != granted_s)
+
+
+def test_5_expiry_without_bound_may_be_endless(plane: Plane) -> None:
+    plane.connect(1, FakeConnect(session_expiry_s=NEVER_S))
+    assert plane.session().expiry_s == NEVER_S
+    assert plane.answer[5] is None
+
+
+@spec("MQTT5-3.2.2-21", "MQTT5-3.2.2-22", row=38)
+@pytest.mark.parametrize(("version", "in_force_s", "is_told"), [(5, 30, True), (4, 60, False), (3, 60, False)])
+def test_server_keep_alive_is_for_those_who_can_be_told(version: int, in_force_s: int, is_told: bool) -> None:
+    plane = plane_with(server_keep_alive_s=30)
+    plane.connect(1, FakeConnect(version=version))
+    assert plane.answer[4] == in_force_s == plane.session().keep_alive_s
+    assert (plane.answer[5] is not None) == is_told
+
+
+@spec("MQTT5-3.1.2-22", row=51)
+def test_keep_alive_zero_is_kept(plane: Plane) -> None:
+    plane.connect(1, FakeConnect(keep_alive_s=0))
+    assert plane.answer[4] == 0
+
+
+@pytest.mark.parametrize(
+    ("configured", "asks", "is_told"), [("r/", True, True), ("r/", False, False), ("", True, False)]
+)
+def test_response_information_is_told_on_request(configured: str, asks: bool, is_told: bool) -> None:
+    plane = plane_with(response_information=configured)
+    plane.connect(1, FakeConnect(requests_response_information=asks))
+    assert (plane.answer[5] is not None) == is_told
+
+
+# Authentication
+
+
+@spec("MQTT5-§3.2.2.2", "MQTT3-§3.2.2.3", row=28)
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_anonymous_may_be_refused(plane: Plane, version: int) -> None:
+    plane.chain.allows_anonymous = False
+    plane.connect(1, FakeConnect(version=version))
+    assert plane.answer == ("refuse", 1, 0x87, 5)
+    assert not plane.has_session()
+
+
+def test_listener_may_skip_the_chain(plane: Plane) -> None:
+    plane.chain.allows_anonymous = False
+    plane.listeners[1] = ListenerTraits(id=ListenerId("tcp:default"), enable_authn=False)
+    plane.connect(1)
+    assert plane.is_admitted
+    plane.connect(2, FakeConnect(authentication_method="m"))
+    assert plane.answer == ("refuse", 2, 0x8C, 5)
+
+
+def test_listener_may_refuse_anonymous_clients_at_once(plane: Plane) -> None:
+    chain = with_chain(plane, Verdict(0))
+    plane.listeners[1] = ListenerTraits(id=ListenerId("tcp:default"), enable_authn="quick_deny_anonymous")
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, 0x87, 5)
+    assert chain.asked == []
+    plane.connect(2, FakeConnect(username="ann"))
+    assert plane.is_admitted
+
+
+@spec("MQTT5-4.12.0-1", row=40)
+def test_unknown_authentication_method_is_refused(plane: Plane) -> None:
+    plane.connect(1, FakeConnect(authentication_method="none such"))
+    assert plane.answer == ("refuse", 1, 0x8C, 5)
+
+
+@pytest.mark.parametrize(
+    ("reason", "return_code"), [(0x86, 4), (0x87, 5), (0x88, 3), (0x89, 3), (0x8A, 5), (0x97, 3), (0x85, 2), (0x81, 0)]
+)
+def test_reason_codes_become_return_codes(plane: Plane, reason: int, return_code: int) -> None:
+    with_chain(plane, Verdict(reason, reason_string="because"))
+    seen: list[Refusal] = []
+    plane.events.client_refused.listen(seen.append)
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, reason, return_code)
+    assert seen[0].reason == reason
+
+
+def test_return_codes_are_those_of_3x() -> None:
+    assert set(RETURN_CODES.values()) == {1, 2, 3, 4, 5}
+
+
+def test_superuser_and_namespace_come_from_the_verdict(plane: Plane) -> None:
+    with_chain(plane, Verdict(0, is_superuser=True, namespace=Namespace("t")))
+    plane.connect(1)
+    assert plane.session().is_superuser
+    assert plane.session().namespace == "t"
+
+
+def test_asynchronous_verdict_is_awaited(plane: Plane) -> None:
+    with_chain(plane, verdict_later(Verdict(0)))
+    plane.connect(1)
+    assert plane.engine.calls == []
+    run(plane.spawned.pop())
+    assert plane.is_admitted
+
+
+def test_asynchronous_refusal_is_answered(plane: Plane) -> None:
+    with_chain(plane, verdict_later(Verdict(0x86)))
+    plane.connect(1)
+    run(plane.spawned.pop())
+    assert plane.answer == ("refuse", 1, 0x86, 4)
+
+
+def test_failing_authenticator_refuses_its_client(plane: Plane) -> None:
+    with_chain(plane, fail_later())
+    plane.connect(1)
+    with pytest.raises(ConnectionError):
+        run(plane.spawned.pop())
+    assert plane.answer == ("refuse", 1, 0x80, 1)
+
+
+def test_applicant_who_left_while_waiting_takes_over_nobody(plane: Plane) -> None:
+    plane.connect(1, FakeConnect(session_expiry_s=10))
+    with_chain(plane, verdict_later(Verdict(0)))
+    plane.connect(2)
+    plane.connector.on_closed(2)
+    run(plane.spawned.pop())
+    assert plane.session().conn == 1
+
+
+def test_enhanced_authentication_takes_steps(plane: Plane) -> None:
+    chain = with_chain(plane, Verdict(0x18, data=b"1"), Verdict(0x18, data=b"2"), Verdict(0, data=b"3"))
+    plane.connect(1, FakeConnect(authentication_method="m"))
+    assert plane.answer == ("challenge", 1, 0x18)
+    plane.connector.on_auth(1, -1, "m", b"a")
+    assert plane.answer == ("challenge", 1, 0x18)
+    plane.connector.on_auth(1, -1, "m", b"b")
+    assert plane.is_admitted
+    assert plane.engine.calls[-1][5] is not None
+    assert chain.asked == ["c", b"a", b"b"]
+
+
+def test_enhanced_authentication_may_be_asynchronous(plane: Plane) -> None:
+    with_chain(plane, Verdict(0x18), verdict_later(Verdict(0)))
+    plane.connect(1, FakeConnect(authentication_method="m"))
+    plane.connector.on_auth(1, -1, "m", b"a")
+    run(plane.spawned.pop())
+    assert plane.is_admitted
+
+
+@spec("MQTT5-4.12.1-2", row=40)
+@pytest.mark.parametrize("is_later", [False, True])
+def test_authenticating_again_is_answered_or_ends_the_connection(plane: Plane, is_later: bool) -> None:
+    answers = [Verdict(0x18), Verdict(0), Verdict(0x87)]
+    chain = with_chain(plane, Verdict(0), *(verdict_later(one) if is_later else one for one in answers))
+    plane.connect(1, FakeConnect(authentication_method="m"))
+    for data in (b"a", b"b", b"c"):
+        plane.connector.on_auth(1, 0, "m", data)
+        if is_later:
+            run(plane.spawned.pop())
+    assert plane.engine.calls[-3:] == [
+        ("challenge", 1, 0x18),
+        ("challenge", 1, 0x00),
+        ("disconnect", 1, 0x87, CLOSE_PROTOCOL),
+    ]
+    assert chain.asked[1] == ("c", "m", b"a")
+
+
+def test_auth_of_nobody_is_refused(plane: Plane) -> None:
+    plane.connector.on_auth(9, -1, "m", b"")
+    assert plane.answer == ("refuse", 9, 0x8C, 0)
+
+
+def test_chain_knows_no_method(plane: Plane) -> None:
+    plane.connect(1, FakeConnect(session_expiry_s=5))
+    plane.connector.on_auth(1, 0, "m", b"")
+    assert plane.engine.calls[-1] == ("disconnect", 1, 0x8C, CLOSE_PROTOCOL)
+    applicant = Applicant(1, FakeConnect().as_core(), plane.listeners[1])
+    assert plane.chain.proceed(applicant, b"").reason == 0x8C
+
+
+# Listener, bans, namespaces, mountpoint
+
+
+def test_connect_through_a_listener_that_was_closed_is_refused(plane: Plane) -> None:
+    plane.connect(1, FakeConnect(listener=99))
+    assert plane.answer == ("refuse", 1, 0x88, 3)
+
+
+def test_banned_client_is_refused(plane: Plane) -> None:
+    plane.bans.banned.add("c")
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, 0x8A, 5)
+
+
+@pytest.mark.parametrize("gate", ["before", "after"])
+def test_namespace_gates_refuse(plane: Plane, gate: str) -> None:
+    setattr(plane.namespaces, gate, 0x97)
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, 0x97, 3)
+
+
+def test_namespace_gives_mountpoint_and_override(plane: Plane) -> None:
+    plane.namespaces.prefix = Mountpoint("t/")
+    plane.namespaces.override = ClientId("t-c")
+    plane.connect(1)
+    assert plane.session("t-c").mountpoint == "t/"
+    assert plane.engine.named("create_session")[0][1:3] == ("t-c", "t/")
+
+
+@pytest.mark.parametrize(
+    ("template", "username", "prefix"),
+    [
+        ("a/", None, "a/"),
+        ("${clientid}/", None, "c/"),
+        ("x/${username}/", "ann", "x/ann/"),
+        ("${peerhost}/", None, "127.0.0.1/"),
+        ("x${$}/", None, "x$/"),
+        ("${username}/", "${clientid}", "${clientid}/"),
+    ],
+)
+def test_mountpoint_of_the_listener_is_rendered_once(
+    plane: Plane, template: str, username: str | None, prefix: str
+) -> None:
+    plane.namespaces.prefix = Mountpoint("unused/")
+    plane.listeners[1] = ListenerTraits(id=ListenerId("tcp:default"), mountpoint=template)
+    plane.connect(1, FakeConnect(username=username))
+    if prefix.startswith("$"):
+        assert plane.answer == ("refuse", 1, 0x87, 5)
+    else:
+        assert plane.session().mountpoint == prefix
+
+
+@pytest.mark.parametrize(
+    ("template", "username"),
+    [
+        ("${username}/", None),
+        ("${unknown}/", "u"),
+        ("${username}/", "+"),
+        ("a/${username}", "#"),
+        ("${username}", "$SYS"),
+    ],
+)
+def test_mountpoint_that_cannot_be_used_refuses_the_client(plane: Plane, template: str, username: str | None) -> None:
+    plane.listeners[1] = ListenerTraits(id=ListenerId("tcp:default"), mountpoint=template)
+    plane.connect(1, FakeConnect(username=username))
+    assert plane.answer == ("refuse", 1, 0x87, 5)
