@@ -5,7 +5,7 @@ Each error carries data (a reason code, a key, a limit) beside its sentence. Exp
 elsewhere: an MQTT reason in the plane, an HTTP status in the admin, an exit code in the command line.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class BrokerError(Exception):
@@ -81,6 +81,20 @@ class ConfigError(BrokerError):
     def __str__(self) -> str:
         """Return one line per problem."""
         return "\n".join(str(problem.args[0]) for problem in self.problems)
+
+
+class Refused(BrokerError):
+    """An operator's request cannot be carried out.
+
+    Args:
+        code: stable code, upper snake case, from the table in `admin/codes.py`; it decides the HTTP status.
+        message: why, for people; an object where programs read it.
+    """
+
+    def __init__(self, code: str, message: str | Mapping[str, object]) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
 
 
 class StoreError(BrokerError):

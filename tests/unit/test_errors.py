@@ -10,13 +10,14 @@ from pybroker.errors import (
     NotAuthorized,
     ProtocolError,
     QuotaExceeded,
+    Refused,
     StoreError,
 )
 
 
 def test_every_error_hangs_below_broker_error() -> None:
     classes = [member for _, member in inspect.getmembers(errors, inspect.isclass) if issubclass(member, Exception)]
-    assert len(classes) == 7
+    assert len(classes) == 8
     assert all(issubclass(member, BrokerError) for member in classes)
 
 
@@ -33,6 +34,11 @@ def test_not_authorized_names_action_and_target() -> None:
 def test_quota_error_names_quota_and_limit() -> None:
     error = QuotaExceeded("max_sessions", 5)
     assert (error.quota, error.limit, str(error)) == ("max_sessions", 5, "max_sessions is used up: 5")
+
+
+def test_refusal_carries_code_and_message() -> None:
+    error = Refused("NOT_FOUND", "no such key: 'x'")
+    assert (error.code, error.message, str(error)) == ("NOT_FOUND", "no such key: 'x'", "NOT_FOUND: no such key: 'x'")
 
 
 def test_store_and_cluster_errors_name_their_place() -> None:

@@ -1,0 +1,117 @@
+"""What the database keeps, as frozen structs; each carries the version of its form.
+
+A field may be added with a default. Any other change raises `FORM` and teaches `upgrade` to read the older form: a
+record that was once written stays readable.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every stored record."""
+
+    FORM: ClassVar[int] = 1
+    """Version that is written."""
+
+    @classmethod
+    def upgrade(cls, form: int, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the body of an older form in today's; without a change of form there is nothing to do."""
+        return body
+
+
+MfaState = Literal["pending", "verified", "disabled"]
+MfaDecision = Literal["required", "exempted"]
+
+
+class Mfa(msgspec.Struct, frozen=True, kw_only=True):
+    """Second factor of a user.
+
+    Args:
+        state: `pending` until the first code was right; `disabled` once it was switched off.
+        secret: base32 without padding; empty when disabled.
+        last_step: number of the 30 s step whose code was used last; 0: none.
+    """
+
+    state: MfaState
+    secret: str = ""
+    last_step: int = 0
+
+
+class UserRecord(Record, frozen=True, kw_only=True):
+    """A user of the dashboard; the key is `backend:username`.
+
+    Args:
+        password_hash: argon2id in its text form; empty for users of other backends.
+        password_changed_ms: wall time.
+        role: bare role, without its namespace.
+        scopes: as given; `None`: those of the role.
+        mfa: `None`: never set up.
+        mfa_decision: what an administrator decided; `None`: nothing.
+        locked_until_ms: wall time until which logins are refused; 0: not locked.
+    """
+
+    username: str
+    backend: str = "local"
+    password_hash: str = ""
+    password_changed_ms: int = 0
+    description: str = ""
+    role: str = "administrator"
+    namespace: str | None = None
+    scopes: tuple[str, ...] | None = None
+    mfa: Mfa | None = None
+    mfa_decision: MfaDecision | None = None
+    locked_until_ms: int = 0
+
+
+class TokenRecord(Record, frozen=True, kw_only=True):
+    """A token of a user; the key is the SHA-256 of the token in hex.
+
+    Args:
+        owner: key of the user's record.
+        role: as it was at the login.
+        expires_ms: wall time; may lag behind the sliding expiry.
+    """
+
+    owner: str
+    role: str
+    namespace: str | None = None
+    expires_ms: int
+
+
+class ApiKeyRecord(Record, frozen=True, kw_only=True):
+    """A key of the API; the key of the record is its name.
+
+    Args:
+        api_key: what the caller names; unique.
+        salt: of the hash.
+        secret_hash: HMAC-SHA256 of the secret.
+        expires_s: wall time; `None`: never.
+        scopes: as given; `None`: a record older than scopes, which may do everything its role may.
+    """
+
+    name: str
+    api_key: str
+    salt: bytes
+    secret_hash: bytes
+    is_enabled: bool = True
+    expires_s: int | None = None
+    created_s: int = 0
+    description: str = ""
+    role: str = "administrator"
+    namespace: str | None = None
+    scopes: tuple[str, ...] | None = None
+
+
+class NamespaceRecord(Record, frozen=True, kw_only=True):
+    """A managed namespace; the key is its name."""
+
+    name: str
+    created_ms: int = 0
+
+
+class SettingRecord(Record, frozen=True, kw_only=True):
+    """One value that the broker keeps for itself; the key is its name."""
+
+    value: Any

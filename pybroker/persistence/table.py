@@ -1,0 +1,139 @@
+"""Small tables that are read all the time: every record in memory, every change on disk first.
+
+`RecordTable` is read without waiting. A change is described by `put` and `remove` and made by `apply`, which takes
+changes of several tables as one transaction; memory follows the disk, never the other way round. Tables that grow
+without bound (audit, history) do not belong here.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from pybroker.errors import StoreError
+from pybroker.persistence.records import Record
+from pybroker.persistence.sqlite import Database
+
+R = TypeVar("R", bound=Record)
+
+
+class Change(NamedTuple):
+    """One record that is to be written, or removed if `record` is `None`."""
+
+    table: "RecordTable[Record]"
+    key: str
+    record: Record | None
+
+
+class RecordTable(Generic[R]):
+    """All records of one kind.
+
+    Args:
+        database: where they are kept.
+        name: of the table; made by a migration with `record_table`.
+        kind: struct of a record.
+    """
+
+    def __init__(self, database: Database, name: str, kind: type[R]) -> None:
+        self._database = database
+        self._name = name
+        self._kind = kind
+        self._records: dict[str, R] = {}
+
+    @property
+    def records(self) -> Mapping[str, R]:
+        """Every record by its key, in no order."""
+        return MappingProxyType(self._records)
+
+    def get(self, key: str) -> R | None:
+        """Return the record of a key; `None`: there is none."""
+        return self._records.get(key)
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(list(self._records.values()))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    async def load(self) -> None:
+        """Read every record into memory; to be awaited once, before anything else.
+
+        Raises:
+            StoreError: a record cannot be read.
+        """
+        rows = await self._database.read(
+            lambda connection: connection.execute(f"SELECT key, version, body FROM {self._name}").fetchall()
+        )
+        self._records = {row["key"]: self._decode(row["key"], row["version"], row["body"]) for row in rows}
+
+    def put(self, key: str, record: R) -> Change:
+        """Describe writing one record."""
+        return Change(self, key, record)  # type: ignore[arg-type]  # the table is invariant, the change only writes R
+
+    def remove(self, key: str) -> Change:
+        """Describe removing one record; a missing one is no error."""
+        return Change(self, key, None)  # type: ignore[arg-type]  # see put
+
+    async def refresh(self, key: str, record: R) -> None:
+        """Write a record only if its key still exists: one that was removed meanwhile stays removed.
+
+        Raises:
+            StoreError: the database refused.
+        """
+        body = msgspec.json.encode(record)
+        await self._database.write(
+            lambda connection: connection.execute(f"UPDATE {self._name} SET body = ? WHERE key = ?", (body, key))
+        )
+        if key in self._records:
+            self._records[key] = record
+
+    def write_row(self, connection: sqlite3.Connection, key: str, record: Record | None) -> None:
+        """Write one change to the open transaction; called by `apply` in the writer thread."""
+        if record is None:
+            connection.execute(f"DELETE FROM {self._name} WHERE key = ?", (key,))
+            return
+        connection.execute(
+            f"INSERT INTO {self._name} VALUES (?, ?, ?) "
+            "ON CONFLICT (key) DO UPDATE SET version = excluded.version, body = excluded.body",
+            (key, record.FORM, msgspec.json.encode(record)),
+        )
+
+    def follow(self, key: str, record: R | None) -> None:
+        """Take a change over into memory; called by `apply` once it is on disk."""
+        if record is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = record
+
+    def _decode(self, key: str, form: int, body: bytes) -> R:
+        try:
+            if form == self._kind.FORM:
+                return msgspec.json.decode(body, type=self._kind)
+            if form > self._kind.FORM:
+                raise StoreError(f"record is of form {form}, this program reads up to {self._kind.FORM}", key)
+            return msgspec.convert(self._kind.upgrade(form, msgspec.json.decode(body)), self._kind)
+        except msgspec.MsgspecError as error:
+            raise StoreError(f"record of table {self._name} cannot be read: {error}", key) from error
+
+
+async def apply(database: Database, *changes: Change) -> None:
+    """Make changes, all or none, in this order. Memory follows also when the caller is cancelled meanwhile.
+
+    Raises:
+        StoreError: the database refused; nothing has changed.
+    """
+    if changes:
+        await asyncio.shield(asyncio.ensure_future(_apply(database, changes)))
+
+
+async def _apply(database: Database, changes: tuple[Change, ...]) -> None:
+    def write(connection: sqlite3.Connection) -> None:
+        for change in changes:
+            change.table.write_row(connection, change.key, change.record)
+
+    await database.write(write)
+    for change in changes:
+        change.table.follow(change.key, change.record)
