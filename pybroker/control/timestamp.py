@@ -1,0 +1,68 @@
+"""Times as the API writes them: RFC 3339 with the offset of this machine, and back."""
+
+from datetime import UTC, datetime, timedelta
+
+from pybroker.errors import Refused
+
+INFINITY = "infinity"
+"""Word for "never"."""
+
+# Epoch numbers above this are milliseconds, above its thousandfold microseconds: year 5138 in seconds, 1973 in ms.
+_SECONDS_END = 100_000_000_000
+_MAX_DIGITS = 20
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def render_s(seconds: int) -> str:
+    """Return wall seconds as text, to the second."""
+    return _local(seconds * 1_000_000).isoformat(timespec="seconds")
+
+
+def render_ms(ms: int) -> str:
+    """Return wall milliseconds as text, to the millisecond."""
+    return _local(ms * 1_000).isoformat(timespec="milliseconds")
+
+
+def render_us(us: int) -> str:
+    """Return wall microseconds as text, to the microsecond."""
+    return _local(us).isoformat(timespec="microseconds")
+
+
+def parse_us(value: str | int, field: str) -> int:
+    """Return wall microseconds of an RFC 3339 text or of an epoch number in s, ms or us, told apart by its size.
+
+    Args:
+        value: from the request.
+        field: named in the error.
+
+    Raises:
+        Refused: `BAD_REQUEST`: it is neither, or out of range.
+    """
+    if isinstance(value, int) or (value.isascii() and value.isdigit() and len(value) < _MAX_DIGITS):
+        number = int(value)
+        if number < 0 or number >= _SECONDS_END * 1_000_000:
+            raise Refused("BAD_REQUEST", f"{field} is out of range: {number}")
+        if number >= _SECONDS_END * 1_000:
+            return number
+        return number * 1_000 if number >= _SECONDS_END else number * 1_000_000
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None or "T" not in value.upper():
+            raise ValueError
+        return (moment - _EPOCH) // timedelta(microseconds=1)
+    except (ValueError, OverflowError):
+        raise Refused("BAD_REQUEST", f"{field} is no RFC 3339 time: {value!r}") from None
+
+
+def parse_expiry_s(value: str | int, field: str) -> int | None:
+    """Return wall seconds of an expiry; `None`: never.
+
+    Raises:
+        Refused: `BAD_REQUEST`: neither a time nor `infinity`.
+    """
+    return None if value == INFINITY else parse_us(value, field) // 1_000_000
+
+
+def _local(us: int) -> datetime:
+    seconds, rest = divmod(us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest).astimezone()
