@@ -1,38 +1,50 @@
-"""The HTTP application: route table and middleware order on one page."""
+"""The HTTP application: the route table and the order of the layers on one page.
 
-from collections.abc import Callable
+A request passes the layers from top to bottom: `ReplyHeaders`, cross-origin rules if they are on, `CanonicalPath`,
+errors, then the `Resource` of its path, which takes the steps from authentication to audit.
+"""
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route
 
-RETRY_AFTER_S = "15"
+from admin.explorer import explorer_routes
+from admin.middleware.errors import on_defect, on_http_error
+from admin.middleware.headers import ReplyHeaders
+from admin.middleware.path import CanonicalPath
+from admin.resource import Resource
+from admin.routes import api_keys, audit, login, status, users
+from admin.table import BASE, Row, by_path
+from pybroker.control.door import Control
+
+ROWS: tuple[Row, ...] = (
+    *login.ROWS,
+    *users.ROWS,
+    *api_keys.ROWS,
+    *audit.ROWS,
+    *status.ROWS,
+)
+"""Every route of the API."""
 
 
-def create_app(node: str, is_running: Callable[[], bool]) -> Starlette:
-    """Return the application.
+def create_app(control: Control) -> Starlette:
+    """Return the application over `control`."""
+    dashboard = control.configuration.current.dashboard
+    routes: list[BaseRoute] = [Route("/status", Resource(control, "/status", status.ROWS))]
+    for path, rows in by_path(ROWS):
+        routes.append(Route(BASE + _pattern(path), Resource(control, path, rows)))
+    if dashboard.swagger_support:
+        routes += explorer_routes(control, ROWS)
+    layers = [Middleware(ReplyHeaders)]
+    if dashboard.cors:
+        layers.append(Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"]))
+    layers.append(Middleware(CanonicalPath))
+    app = Starlette(routes=routes, middleware=layers, exception_handlers={404: on_http_error, Exception: on_defect})
+    app.router.redirect_slashes = False
+    return app
 
-    Args:
-        node: name of this node.
-        is_running: whether the broker serves clients; asked at each request.
-    """
 
-    def status(request: Request) -> Response:
-        """Answer a health probe: 200 while the broker runs, else 503; text in two lines, or JSON on request."""
-        runs = is_running()
-        code, headers = 200 if runs else 503, {"retry-after": RETRY_AFTER_S}
-        if request.query_params.get("format") == "json":
-            body = {
-                "node_name": node,
-                "broker_status": "started" if runs else "stopped",
-                "app_status": "running" if runs else "not_running",
-            }
-            return JSONResponse(body, code, headers)
-        state = ("started", "running") if runs else ("stopped", "not running")
-        return PlainTextResponse(f"Node {node} is {state[0]}\npybroker is {state[1]}", code, headers)
-
-    async def on_status(request: Request) -> Response:
-        return status(request)
-
-    return Starlette(routes=[Route("/status", on_status), Route("/api/v5/status", on_status)])
+def _pattern(path: str) -> str:
+    """Return a template in the form of the router; every parameter is one segment."""
+    return "/".join(f"{{{part[1:]}}}" if part.startswith(":") else part for part in path.split("/"))

@@ -1,31 +1,33 @@
-"""The HTTP server inside the broker's loop: uvicorn on a socket that is bound before it starts.
+"""The HTTP servers inside the broker's loop: uvicorn on a socket that is bound before it starts.
 
-Signals and logs belong to the broker; the server neither installs handlers nor writes a log of its own.
+Signals and logs belong to the broker; a server neither installs handlers nor writes a log of its own.
 """
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
-from pybroker.config.schema import HttpListener
+from admin.http_protocol import LimitedProtocol
+from pybroker.config.schema import HttpListener, HttpsListener
 from pybroker.errors import BrokerError
-
-LISTENER_ID = "http:dashboard"
 
 
 class HttpServer:
-    """One HTTP listener.
+    """One HTTP or HTTPS listener.
 
     Args:
         app: answers the requests.
-        settings: where to listen.
+        settings: where to listen, and the certificate of an HTTPS listener.
     """
 
     def __init__(self, app: Starlette, settings: HttpListener) -> None:
         self._settings = settings
+        self._scheme = "https" if isinstance(settings, HttpsListener) else "http"
         self._socket: socket.socket | None = None
         config = uvicorn.Config(
             app,
@@ -34,21 +36,40 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             ws="none",
-            http="httptools",
+            http=LimitedProtocol,
             server_header=False,
             proxy_headers=False,
             limit_concurrency=settings.max_connections,
             timeout_graceful_shutdown=2,
+            **_tls(settings),
         )
+        self._config = config
         self._server = _Server(config)
 
+    @property
+    def listener_id(self) -> str:
+        """Type and name, such as `http:dashboard`."""
+        return f"{self._scheme}:dashboard"
+
+    def url(self, address: str) -> str:
+        """Return where a browser finds the listener that is bound to `address`."""
+        return f"{self._scheme}://{address}/"
+
     def bind(self) -> str:
-        """Bind and listen; return `address:port`.
+        """Read the certificate, bind and listen; return `address:port`.
 
         Raises:
-            BrokerError: the address is in use or may not be bound.
+            BrokerError: the certificate cannot be used, or the address is in use or may not be bound.
         """
         where = self._settings.bind
+        try:
+            self._config.load()
+        except (OSError, ssl.SSLError) as error:
+            reason = (error.strerror or str(error)).lower()
+            raise BrokerError(
+                f"listener {self.listener_id} cannot use its certificate: {reason}; correct "
+                "dashboard.listeners.https.ssl_options"
+            ) from None
         family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
         listening = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -59,8 +80,8 @@ class HttpServer:
             listening.close()
             reason = (error.strerror or str(error)).lower()
             raise BrokerError(
-                f"listener {LISTENER_ID} cannot listen on {where.render()}: {reason}; stop what uses it or change "
-                "dashboard.listeners.http.bind"
+                f"listener {self.listener_id} cannot listen on {where.render()}: {reason}; stop what uses it or change "
+                f"dashboard.listeners.{self._scheme}.bind"
             ) from None
         self._socket = listening
         host, port = listening.getsockname()[:2]
@@ -79,6 +100,21 @@ class HttpServer:
         """Close the socket; for a server that never ran."""
         if self._socket is not None:
             self._socket.close()
+
+
+def _tls(settings: HttpListener) -> dict[str, Any]:
+    if not isinstance(settings, HttpsListener):
+        return {}
+    options = settings.ssl_options
+    asks = ssl.CERT_NONE
+    if options.verify == "verify_peer":
+        asks = ssl.CERT_REQUIRED if options.fail_if_no_peer_cert else ssl.CERT_OPTIONAL
+    return {
+        "ssl_certfile": options.certfile,
+        "ssl_keyfile": options.keyfile or None,
+        "ssl_ca_certs": options.cacertfile or None,
+        "ssl_cert_reqs": asks,
+    }
 
 
 class _Server(uvicorn.Server):

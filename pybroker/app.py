@@ -17,9 +17,10 @@ from contextlib import AsyncExitStack
 
 import structlog
 import uvloop
+from starlette.applications import Starlette
 
 from admin.app import create_app
-from admin.server import LISTENER_ID, HttpServer
+from admin.server import HttpServer
 from pybroker import __version__
 from pybroker._core import Engine
 from pybroker.auth.authorizer import Authorizer
@@ -27,6 +28,7 @@ from pybroker.auth.banned import NoBans
 from pybroker.auth.chain import AuthenticationChain
 from pybroker.clock import Clock
 from pybroker.config.schema import Config
+from pybroker.control.door import About, Control, open_control
 from pybroker.errors import BrokerError
 from pybroker.events import EventBus
 from pybroker.listeners.service import ListenerService
@@ -102,6 +104,7 @@ class Broker:
         """
         config = self._config
         async with AsyncExitStack() as stack:
+            control = await self._open_control(stack)
             engine = self._build_engine()
             traits: dict[int, ListenerTraits] = {}
             events = EventBus()
@@ -115,7 +118,8 @@ class Broker:
             self._watch_signals(stack, listeners)
             listeners.open_all(config.listeners)
             stack.callback(listeners.close_all)
-            await self._start_http(stack, supervisor)
+            self._start_http(stack, supervisor, create_app(control))
+            supervisor.spawn_restarting("control", control.run)
             sys_topics.publish_description()
             supervisor.spawn_restarting("sys_heartbeat", sys_topics.run_heartbeat)
             supervisor.spawn_restarting("sys_statistics", sys_topics.run_statistics)
@@ -176,21 +180,32 @@ class Broker:
         pump.start(loop)
         stack.push_async_callback(stop)
 
-    async def _start_http(self, stack: AsyncExitStack, supervisor: TaskSupervisor) -> None:
-        """Serve HTTP, unless its port is 0."""
-        settings = self._config.dashboard.listeners.http
-        if not settings.bind.port:
-            return
-        server = HttpServer(create_app(self._config.node.name, lambda: self._is_serving), settings)
+    async def _open_control(self, stack: AsyncExitStack) -> Control:
+        """Open the database and what operators reach; closed last, so that every part can store until its end."""
+        config = self._config
+        about = About(node=config.node.name, version=__version__, is_running=lambda: self._is_serving)
+        control = await open_control(config, self._clock, about, announce)
+        stack.callback(control.close)
+        return control
+
+    def _start_http(self, stack: AsyncExitStack, supervisor: TaskSupervisor, app: Starlette) -> None:
+        """Serve HTTP and HTTPS, but for a listener whose port is 0."""
+        listeners = self._config.dashboard.listeners
+        for settings in (listeners.http, listeners.https):
+            if settings.bind.port:
+                self._start_http_listener(stack, supervisor, HttpServer(app, settings))
+
+    def _start_http_listener(self, stack: AsyncExitStack, supervisor: TaskSupervisor, server: HttpServer) -> None:
         address = server.bind()
-        task = supervisor.spawn("http", server.run())
+        task = supervisor.spawn(server.listener_id, server.run())
 
         async def stop() -> None:
             server.stop()
             await asyncio.wait([task])
 
         stack.push_async_callback(stop)
-        announce(f"listener {LISTENER_ID} started on {address}")
+        announce(f"listener {server.listener_id} started on {address}")
+        announce(f"dashboard {server.url(address)}")
 
     async def _serve(self) -> None:
         """Say that the broker is ready and wait until it is told to stop."""

@@ -1,0 +1,89 @@
+"""The API description as a document, and a page that shows it and tries it out without any request to the internet.
+
+The page itself says nothing about this broker and is open; the document needs a credential, as every reading route.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from admin.middleware.authentication import authenticate
+from admin.middleware.errors import json_response, render
+from admin.openapi import build_document
+from admin.security.access import check_access
+from admin.table import PUBLIC, Access, Call, NoBody, NoQuery, Row
+from pybroker.control.door import Control
+from pybroker.errors import BrokerError
+
+_FOLDER = Path(__file__).parent
+_PAGE = "/api-spec.html"
+_FILES = {
+    _PAGE: ("explorer.html", "text/html"),
+    "/api-spec.js": ("explorer.js", "text/javascript"),
+    "/api-spec.css": ("explorer.css", "text/css"),
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+async def _show(call: Call[NoBody, NoQuery]) -> None:
+    """Stand in the row that says who may read the document."""
+
+
+_READ = Row(
+    method="GET",
+    path="/api-docs/swagger.json",
+    handler=_show,
+    summary="Describe the API",
+    tag="API",
+    request=NoBody,
+    query=NoQuery,
+    reply=None,
+    status=200,
+    access=Access.READER,
+    scope=PUBLIC,
+    audit="never",
+    errors=(),
+)
+
+
+def explorer_routes(control: Control, rows: Sequence[Row]) -> list[BaseRoute]:
+    """Return the routes of document and page; they stand at the root, not below the API."""
+    document = msgspec.json.encode(build_document(rows, control.about.version))
+
+    async def on_document(request: Request) -> Response:
+        peer = request.client.host if request.client else ""
+        try:
+            check_access(_READ, await authenticate(control, _READ, request.headers, peer), {})
+        except BrokerError as error:
+            response, body = render(error)
+            stub = {**body, "openapi": "3.0.0", "info": {"title": "pybroker API", "version": ""}, "paths": {}}
+            return json_response(stub, response.status_code, response.headers)
+        return Response(document, media_type="application/json")
+
+    async def on_page(request: Request) -> Response:
+        return RedirectResponse(_PAGE, 308)
+
+    return [
+        Route("/api-docs", on_page),
+        Route("/api-docs/index.html", on_page),
+        Route("/api-docs/swagger.json", on_document),
+        Route("/api-spec.json", on_document),
+        *(Route(path, _file(name, kind)) for path, (name, kind) in _FILES.items()),
+    ]
+
+
+def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    content = (_FOLDER / name).read_bytes()
+
+    async def on_file(request: Request) -> Response:
+        headers = {"content-security-policy": _POLICY, "cache-control": "no-cache"}
+        return Response(content, headers=headers, media_type=media_type)
+
+    return on_file

@@ -1,0 +1,79 @@
+"""Limits on what arrives before a request is one: the size of its head, and the time it may take.
+
+uvicorn bounds neither; without them one client could fill the memory or hold connections for ever.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 65_536
+"""Request line and headers. Tokens and cookies are small; browsers send a few kB."""
+
+HEAD_TIMEOUT_S = 10.0
+"""From the connection, or the end of the request before, to the end of the headers once their first byte is there."""
+
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection of the HTTP server."""
+
+    _head_bytes = 0
+    _field_bytes = 0
+    _is_in_head = True
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Give the first request its time."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a head and end the connection when it is too much."""
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close)
+        super().data_received(data)
+        # A read holds at most 256 KiB; within it the parser had its chance to find the end of the head.
+        if self._is_in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self._close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count fields behind the body too, which belong to no head."""
+        self._field_bytes += len(name) + len(value)
+        if self._field_bytes > MAX_HEAD_BYTES:
+            self._close()
+        else:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Stop the time."""
+        self._is_in_head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect the next head."""
+        self._is_in_head = True
+        self._field_bytes = 0
+        super().on_message_complete()
+
+    def _close(self) -> None:
+        self._stop_timer()
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

@@ -1,0 +1,101 @@
+"""The API in one process: control over a database of its own, a clock that tests move, and a client without sockets."""
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from admin.app import create_app
+from pybroker.config.schema import Config
+from pybroker.control.door import About, Control, open_control
+from pybroker.control.password import PasswordHasher
+from tests.support.clock import FakeClock
+
+__all__ = ["ADMIN", "PASSWORD", "Api", "config_with", "open_api"]
+
+ADMIN = "admin"
+PASSWORD = "Secret-123"
+"""Password of every user that tests create."""
+
+
+class Api:
+    """Client of the API.
+
+    Args:
+        control: the services behind it.
+        client: sends the requests.
+        clock: of the services.
+    """
+
+    def __init__(self, control: Control, client: httpx.AsyncClient, clock: FakeClock) -> None:
+        self.control = control
+        self.client = client
+        self.clock = clock
+
+    async def call(
+        self, method: str, path: str, body: object = None, *, auth: str = "", headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """Send one request below `/api/v5`; `auth` is the whole header, a `bytes` body goes out as it is."""
+        sent = dict(headers or {})
+        if auth:
+            sent["authorization"] = auth
+        content = body if isinstance(body, bytes) else None if body is None else msgspec.json.encode(body)
+        if content is not None:
+            sent.setdefault("content-type", "application/json")
+        return await self.client.request(method, f"/api/v5{path}", content=content, headers=sent)
+
+    async def log_in(self, username: str = ADMIN, password: str = PASSWORD, code: str | None = None) -> str:
+        """Return the header of a fresh token."""
+        body = {"username": username, "password": password} | ({} if code is None else {"mfa_token": code})
+        reply = await self.call("POST", "/login", body)
+        assert reply.status_code == 200, reply.text
+        return f"Bearer {reply.json()['token']}"
+
+    async def add_user(self, username: str, role: str = "viewer", scopes: object = None) -> str:
+        """Create a user and return the header of a token of his."""
+        body: dict[str, Any] = {"username": username, "password": PASSWORD, "description": "", "role": role}
+        if scopes is not None:
+            body["scopes"] = scopes
+        reply = await self.call("POST", "/users", body, auth=await self.log_in())
+        assert reply.status_code == 200, reply.text
+        return await self.log_in(username)
+
+    async def add_key(self, name: str, **fields: object) -> str:
+        """Create a key and return its header."""
+        reply = await self.call("POST", "/api_key", {"name": name, **fields}, auth=await self.log_in())
+        assert reply.status_code == 200, reply.text
+        return basic(reply.json()["api_key"], reply.json()["api_secret"])
+
+
+def basic(api_key: str, secret: str) -> str:
+    """Return the header of a key."""
+    return "Basic " + base64.b64encode(f"{api_key}:{secret}".encode()).decode()
+
+
+def config_with(folder: Path, **sections: Any) -> Config:
+    """Return a configuration with the default administrator's password known; `dashboard` adds to its keys."""
+    config = Config()
+    dashboard = msgspec.structs.replace(
+        config.dashboard, **{"default_password": PASSWORD, **sections.pop("dashboard", {})}
+    )
+    node = msgspec.structs.replace(config.node, data_dir=str(folder))
+    return msgspec.structs.replace(config, dashboard=dashboard, node=node, **sections)
+
+
+@asynccontextmanager
+async def open_api(config: Config, clock: FakeClock | None = None) -> AsyncIterator[Api]:
+    """Open the API over the data folder of a configuration; hashing costs next to nothing."""
+    clock = clock or FakeClock()
+    about = About(node=config.node.name, version="9.9.9", is_running=lambda: True)
+    lines: list[str] = []
+    control = await open_control(config, clock, about, lines.append, PasswordHasher(time_cost=1, memory_kib=8))
+    transport = httpx.ASGITransport(create_app(control), raise_app_exceptions=False, client=("192.0.2.1", 1234))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://broker") as client:
+            yield Api(control, client, clock)
+    finally:
+        control.close()
