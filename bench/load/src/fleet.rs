@@ -14,7 +14,7 @@ use rustix::net::{
 
 use crate::error::LoadError;
 use crate::link::{Drained, Link, Phase, Scratch};
-use crate::settings::Settings;
+use crate::settings::{Mode, Settings};
 use crate::tls::TlsMaker;
 use crate::websocket;
 use crate::wire::{self, ConnectShape, Inbound, Version};
@@ -28,6 +28,9 @@ const SUBSCRIBERS_AT_ONCE: usize = 256;
 /// Connections of one source address. Linux gives the even half of its 28,232 ports first and, once that half is used
 /// up, searches all of it before each odd one: a millisecond per connection.
 const PORTS_PER_SOURCE: usize = 10_000;
+/// Source addresses of a storm: a closed connection keeps its port for a minute, 20,000 connects a second for ten
+/// seconds leave 200,000.
+const STORM_SOURCES: usize = 20;
 
 /// Who connects.
 #[derive(Clone, Debug)]
@@ -99,10 +102,10 @@ impl Fleet {
             (true, Some(cafile)) => Some(TlsMaker::new(cafile, &settings.server_name)?),
             _ => None,
         };
-        let needed = if connections > PORTS_PER_SOURCE {
-            connections.div_ceil(PORTS_PER_SOURCE)
-        } else {
-            0
+        let needed = match settings.mode {
+            Mode::Storm => STORM_SOURCES,
+            _ if connections > PORTS_PER_SOURCE => connections.div_ceil(PORTS_PER_SOURCE),
+            _ => 0,
         };
         let sources = settings
             .sources
@@ -404,6 +407,13 @@ fn react(link: &mut Link, packet: &Inbound<'_>) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// A loopback address of this process alone: ports that wait after an earlier run do not stand in the way.
+fn source(sources: u8, index: usize) -> Ipv4Addr {
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    let last = 2 + u8::try_from(index % usize::from(sources)).unwrap_or(0);
+    Ipv4Addr::new(127, 1 + high % 254, low, last)
+}
+
 impl Dialer {
     fn dial(&self, index: usize, plan: &ClientPlan) -> Result<Link, LoadError> {
         let family = if self.target.is_ipv4() {
@@ -416,12 +426,8 @@ impl Dialer {
             .map_err(LoadError::errno("making a socket"))?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(LoadError::errno("setting TCP_NODELAY"))?;
         if self.sources > 0 && self.target.is_ipv4() {
-            let last = 2 + u8::try_from(index % usize::from(self.sources)).unwrap_or(0);
-            bind(
-                &socket,
-                &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0),
-            )
-            .map_err(LoadError::errno("binding a source"))?;
+            bind(&socket, &SocketAddrV4::new(source(self.sources, index), 0))
+                .map_err(LoadError::errno("binding a source"))?;
         }
         match connect(&socket, &self.target) {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
@@ -461,5 +467,20 @@ impl Dialer {
             None => link.phase = Phase::Greeting,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_loopback_and_in_turn() {
+        let all: Vec<_> = (0..4).map(|index| source(3, index)).collect();
+        assert!(
+            all.iter()
+                .all(|address| address.is_loopback() && *address != Ipv4Addr::LOCALHOST)
+        );
+        assert!(all[0] != all[1] && all[1] != all[2] && all[0] == all[3]);
     }
 }

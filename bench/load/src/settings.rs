@@ -136,7 +136,7 @@ pub struct Settings {
     /// Connections (idle, subscriptions, queued), or connections at a time (storm).
     #[arg(long, default_value_t = 100)]
     pub connections: usize,
-    /// Loopback source addresses 127.0.0.2 and up; default: as many as the ports need.
+    /// Loopback source addresses (of 127.0.0.0/8); default: as many as the ports need.
     #[arg(long)]
     pub sources: Option<u8>,
     /// One subscription per connection (idle, storm).
