@@ -117,7 +117,7 @@ lint-python: build $(DEV)
 	@status=0; check() { echo "$$*"; "$$@" || status=1; }; \
 	check ruff check .; \
 	check ruff format --check .; \
-	check mypy pybroker admin tests; \
+	check mypy pybroker admin tests bench; \
 	check lint-imports; \
 	check python -m mypy.stubtest --mypy-config-file pyproject.toml pybroker._core; \
 	exit $$status
@@ -193,7 +193,7 @@ install-check: dist ## install the wheel into an empty environment and ask it fo
 	@build/empty/bin/python -m pip install --quiet dist/*.whl
 	build/empty/bin/pybroker version
 
-constraints: ## pin the versions that an unpinned installation chooses now
+constraints: $(MADE) ## pin the versions that an unpinned installation chooses now
 	@rm -rf build/pins
 	@$(PYTHON) -m venv build/pins
 	@build/pins/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
