@@ -202,15 +202,8 @@ impl DecodeError {
     #[must_use]
     pub const fn connack(self, version: Option<Version>) -> Option<(Version, ReasonCode)> {
         match (self, version) {
-            (
-                Self::ProtocolLevel {
-                    is_legacy: true, ..
-                },
-                _,
-            ) => Some((Version::V311, self.reason())),
-            (Self::ProtocolLevel { .. }, _) | (_, Some(Version::V5)) => {
-                Some((Version::V5, self.reason()))
-            }
+            (Self::ProtocolLevel { is_legacy: true, .. }, _) => Some((Version::V311, self.reason())),
+            (Self::ProtocolLevel { .. }, _) | (_, Some(Version::V5)) => Some((Version::V5, self.reason())),
             _ => None,
         }
     }
@@ -224,31 +217,16 @@ mod tests {
     fn an_error_is_small_and_says_its_data() {
         assert!(size_of::<DecodeError>() <= 12);
         let error = DecodeError::PacketTooLarge { bytes: 9, limit: 8 };
-        assert_eq!(
-            error.to_string(),
-            "packet must not have more than 8 bytes: 9"
-        );
+        assert_eq!(error.to_string(), "packet must not have more than 8 bytes: 9");
         assert_eq!(error.kind(), "PacketTooLarge");
-        let error = DecodeError::ReservedFlags {
-            packet: PacketType::Pubrel,
-            flags: 4,
-        };
-        assert_eq!(
-            error.to_string(),
-            "reserved header flags of Pubrel are wrong: 0b0100"
-        );
+        let error = DecodeError::ReservedFlags { packet: PacketType::Pubrel, flags: 4 };
+        assert_eq!(error.to_string(), "reserved header flags of Pubrel are wrong: 0b0100");
     }
 
     #[test]
     fn a_connect_fault_is_answered_by_what_the_client_can_read() {
-        let old = DecodeError::ProtocolLevel {
-            level: 2,
-            is_legacy: true,
-        };
-        let new = DecodeError::ProtocolLevel {
-            level: 6,
-            is_legacy: false,
-        };
+        let old = DecodeError::ProtocolLevel { level: 2, is_legacy: true };
+        let new = DecodeError::ProtocolLevel { level: 6, is_legacy: false };
         let code = ReasonCode::UnsupportedProtocolVersion;
         assert_eq!(old.connack(None), Some((Version::V311, code)));
         assert_eq!(new.connack(None), Some((Version::V5, code)));

@@ -56,19 +56,14 @@ impl Message {
     /// Topic as routed. Empty if it is not UTF-8, which `new` never makes.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let bytes = self
-            .data
-            .get(..usize::from(self.topic_bytes))
-            .unwrap_or_default();
+        let bytes = self.data.get(..usize::from(self.topic_bytes)).unwrap_or_default();
         str::from_utf8(bytes).unwrap_or_default()
     }
 
     /// Forwarded properties, encoded, without their length.
     #[must_use]
     pub fn properties(&self) -> &[u8] {
-        self.data
-            .get(usize::from(self.topic_bytes)..self.payload_at())
-            .unwrap_or_default()
+        self.data.get(usize::from(self.topic_bytes)..self.payload_at()).unwrap_or_default()
     }
 
     /// Application payload.
@@ -107,10 +102,7 @@ mod tests {
     #[test]
     fn parts_come_back_as_they_went_in() {
         let message = Message::new("a/b", &[1, 1], b"payload", QoS::AtLeastOnce, true);
-        assert_eq!(
-            (message.topic(), message.properties(), message.payload()),
-            ("a/b", &[1u8, 1][..], &b"payload"[..])
-        );
+        assert_eq!((message.topic(), message.properties(), message.payload()), ("a/b", &[1u8, 1][..], &b"payload"[..]));
         assert_eq!(message.size_bytes(), 12);
         assert_eq!(message.remaining_s(5), None);
         assert!(!message.is_expired(u64::MAX - 1));

@@ -37,14 +37,8 @@ impl MountpointError {
 impl fmt::Display for MountpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Wildcard { offset } => write!(
-                f,
-                "mountpoint must not contain a wildcard: at byte {offset}"
-            ),
-            Self::Control { offset } => write!(
-                f,
-                "mountpoint must not contain a control character: at byte {offset}"
-            ),
+            Self::Wildcard { offset } => write!(f, "mountpoint must not contain a wildcard: at byte {offset}"),
+            Self::Control { offset } => write!(f, "mountpoint must not contain a control character: at byte {offset}"),
             Self::Dollar => f.write_str("mountpoint must not begin with '$'"),
         }
     }
@@ -134,9 +128,7 @@ fn push_kept_prefix(whole: &str, inner: &str, out: &mut String) {
 /// only knows mounted texts, so the caller drops such targets after matching.
 #[must_use]
 pub fn hidden_from(mountpoint: &str, topic: &str) -> bool {
-    topic
-        .strip_prefix(mountpoint)
-        .is_some_and(|view| view.starts_with('$'))
+    topic.strip_prefix(mountpoint).is_some_and(|view| view.starts_with('$'))
 }
 
 #[cfg(test)]
@@ -146,18 +138,9 @@ mod tests {
     #[test]
     fn every_error_states_its_code_and_its_data() {
         let table = [
-            (
-                MountpointError::Wildcard { offset: 2 },
-                "mountpoint must not contain a wildcard: at byte 2",
-            ),
-            (
-                MountpointError::Control { offset: 0 },
-                "mountpoint must not contain a control character: at byte 0",
-            ),
-            (
-                MountpointError::Dollar,
-                "mountpoint must not begin with '$'",
-            ),
+            (MountpointError::Wildcard { offset: 2 }, "mountpoint must not contain a wildcard: at byte 2"),
+            (MountpointError::Control { offset: 0 }, "mountpoint must not contain a control character: at byte 0"),
+            (MountpointError::Dollar, "mountpoint must not begin with '$'"),
         ];
         for (error, text) in table {
             assert_eq!(error.reason(), ReasonCode::NotAuthorized);

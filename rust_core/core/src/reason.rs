@@ -3,9 +3,7 @@
 //! 3.x has no reason codes but CONNACK return codes and the SUBACK failure; both are mapped here and nowhere else.
 //! Which code a fault gets is not decided here: see `error.rs` for what cannot be decoded.
 
-use crate::codec::PacketType::{
-    self, Auth, Connack, Disconnect, Puback, Pubcomp, Pubrec, Pubrel, Suback, Unsuback,
-};
+use crate::codec::PacketType::{self, Auth, Connack, Disconnect, Puback, Pubcomp, Pubrec, Pubrel, Suback, Unsuback};
 
 /// One line of the reason code table.
 #[derive(Clone, Copy, Debug)]
@@ -172,9 +170,7 @@ impl ReasonCode {
     /// Return the code behind `number` if a packet of this type may carry it, else `None`.
     #[must_use]
     pub fn for_packet(number: u8, packet: PacketType) -> Option<Self> {
-        is_allowed(number, packet)
-            .then(|| Self::try_from(number).ok())
-            .flatten()
+        is_allowed(number, packet).then(|| Self::try_from(number).ok()).flatten()
     }
 
     /// Return the CONNACK return code (0 to 5) that tells a 3.x client about this code.
@@ -227,9 +223,7 @@ impl From<ReasonCode> for u8 {
 /// Tell whether a packet of this type may carry the code `number`.
 #[must_use]
 pub fn is_allowed(number: u8, packet: PacketType) -> bool {
-    ALLOWED
-        .get(usize::from(number))
-        .is_some_and(|packets| packets & packet.bit() != 0)
+    ALLOWED.get(usize::from(number)).is_some_and(|packets| packets & packet.bit() != 0)
 }
 
 #[cfg(test)]
@@ -253,11 +247,7 @@ mod tests {
     fn a_byte_outside_the_table_is_carried_by_no_packet() {
         for number in 0..=u8::MAX {
             if ReasonCode::try_from(number).is_err() {
-                assert!(
-                    (1..=15)
-                        .filter_map(PacketType::from_number)
-                        .all(|p| !is_allowed(number, p))
-                );
+                assert!((1..=15).filter_map(PacketType::from_number).all(|p| !is_allowed(number, p)));
             }
         }
     }

@@ -27,10 +27,7 @@ impl<V> RetainedIndex<V> {
     /// Makes an empty index.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            tree: Tree::new(),
-            values: Slab::new(),
-        }
+        Self { tree: Tree::new(), values: Slab::new() }
     }
 
     /// Number of topics.
@@ -88,30 +85,15 @@ impl<V> RetainedIndex<V> {
     ///
     /// A filter that begins with a wildcard does not match topics that begin with `$`. [MQTT5-4.7.2-1]
     /// The order is arbitrary. Only branches that can match are visited.
-    pub fn matching(
-        &self,
-        filter: &str,
-        visit: &mut dyn FnMut(&str, &V) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        Walk {
-            index: self,
-            levels: filter.split('/').collect(),
-            topic: String::new(),
-            pending: Vec::new(),
-            visit,
-        }
-        .run()
+    pub fn matching(&self, filter: &str, visit: &mut dyn FnMut(&str, &V) -> ControlFlow<()>) -> ControlFlow<()> {
+        Walk { index: self, levels: filter.split('/').collect(), topic: String::new(), pending: Vec::new(), visit }
+            .run()
     }
 
     /// Calls `visit` with up to `limit` topics; returns where the next page begins, `None` at the end.
     ///
     /// The order is arbitrary but stable; a topic that comes or goes between two pages may be missed.
-    pub fn page(
-        &self,
-        from: Cursor,
-        limit: usize,
-        visit: &mut dyn FnMut(&str, &V),
-    ) -> Option<Cursor> {
+    pub fn page(&self, from: Cursor, limit: usize, visit: &mut dyn FnMut(&str, &V)) -> Option<Cursor> {
         let mut topic = String::new();
         let mut left = limit;
         for slot in from.slot()..self.values.slots() {
@@ -162,20 +144,9 @@ struct Walk<'a, V> {
 impl<V> Walk<'_, V> {
     fn run(mut self) -> ControlFlow<()> {
         self.go_on(ROOT, 0)?;
-        while let Some(Pending {
-            node,
-            step,
-            depth,
-            parent_bytes,
-        }) = self.pending.pop()
-        {
+        while let Some(Pending { node, step, depth, parent_bytes }) = self.pending.pop() {
             if step != Step::Level {
-                self.push(
-                    self.index.tree.next_sibling(node),
-                    step,
-                    depth,
-                    parent_bytes,
-                );
+                self.push(self.index.tree.next_sibling(node), step, depth, parent_bytes);
             }
             let level = self.index.tree.level(node);
             let is_first = self.index.tree.parent(node) == ROOT;
@@ -189,12 +160,7 @@ impl<V> Walk<'_, V> {
             self.topic.push_str(level);
             if step == Step::HashMark {
                 self.report(node)?;
-                self.push(
-                    self.index.tree.first_child(node),
-                    step,
-                    depth,
-                    self.topic.len(),
-                );
+                self.push(self.index.tree.first_child(node), step, depth, self.topic.len());
             } else {
                 self.go_on(node, depth)?;
             }
@@ -209,19 +175,9 @@ impl<V> Walk<'_, V> {
             None => self.report(node)?,
             Some("#") => {
                 self.report(node)?;
-                self.push(
-                    self.index.tree.first_child(node),
-                    Step::HashMark,
-                    depth,
-                    bytes,
-                );
+                self.push(self.index.tree.first_child(node), Step::HashMark, depth, bytes);
             }
-            Some("+") => self.push(
-                self.index.tree.first_child(node),
-                Step::Plus,
-                depth + 1,
-                bytes,
-            ),
+            Some("+") => self.push(self.index.tree.first_child(node), Step::Plus, depth + 1, bytes),
             Some(level) => {
                 let child = self.index.tree.child(node, level).unwrap_or(NONE);
                 self.push(child, Step::Level, depth + 1, bytes);
@@ -232,12 +188,7 @@ impl<V> Walk<'_, V> {
 
     fn push(&mut self, node: u32, step: Step, depth: usize, parent_bytes: usize) {
         if node != NONE {
-            self.pending.push(Pending {
-                node,
-                step,
-                depth,
-                parent_bytes,
-            });
+            self.pending.push(Pending { node, step, depth, parent_bytes });
         }
     }
 

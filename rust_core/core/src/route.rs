@@ -71,10 +71,7 @@ fn merge(same: &[(SubscriberId, SubscriptionOptions)], out: &mut Vec<Delivery>) 
         out.extend(delivery(same.iter(), Audience::Everyone));
     } else {
         out.extend(delivery(same.iter(), Audience::Others));
-        out.extend(delivery(
-            same.iter().filter(|(_, options)| !options.no_local),
-            Audience::Own,
-        ));
+        out.extend(delivery(same.iter().filter(|(_, options)| !options.no_local), Audience::Own));
     }
 }
 
@@ -104,12 +101,7 @@ mod tests {
     use super::*;
 
     fn options(qos: u8, no_local: bool, subscription_id: u32) -> SubscriptionOptions {
-        SubscriptionOptions {
-            qos,
-            no_local,
-            subscription_id,
-            ..SubscriptionOptions::default()
-        }
+        SubscriptionOptions { qos, no_local, subscription_id, ..SubscriptionOptions::default() }
     }
 
     fn planned(trie: &Trie, topic: &str) -> Vec<Delivery> {
@@ -143,11 +135,7 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].audience, found[0].qos), (Audience::Others, 2));
         assert_eq!(
-            (
-                found[1].audience,
-                found[1].qos,
-                found[1].subscription_ids.as_slice()
-            ),
+            (found[1].audience, found[1].qos, found[1].subscription_ids.as_slice()),
             (Audience::Own, 1, &[6][..])
         );
     }
@@ -155,16 +143,10 @@ mod tests {
     #[test]
     fn a_mounted_leading_wildcard_does_not_see_hidden_topics() {
         let mut trie = Trie::new();
-        let hides = SubscriptionOptions {
-            hides_dollar: true,
-            ..options(0, false, 0)
-        };
+        let hides = SubscriptionOptions { hides_dollar: true, ..options(0, false, 0) };
         trie.subscribe("n1/#", None, SubscriberId(1), hides);
         trie.subscribe("n1/#", None, SubscriberId(2), options(0, false, 0));
         let found = planned(&trie, "n1/$x");
-        assert_eq!(
-            found.iter().map(|delivery| delivery.id).collect::<Vec<_>>(),
-            [SubscriberId(2)]
-        );
+        assert_eq!(found.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [SubscriberId(2)]);
     }
 }

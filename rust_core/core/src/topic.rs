@@ -82,22 +82,15 @@ impl fmt::Display for TopicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("topic must not be empty"),
-            Self::TooLong { bytes } => write!(
-                f,
-                "topic must have at most {MAX_TOPIC_BYTES} bytes: {bytes}"
-            ),
+            Self::TooLong { bytes } => write!(f, "topic must have at most {MAX_TOPIC_BYTES} bytes: {bytes}"),
             Self::TooManyLevels { max_levels } => {
                 write!(f, "topic has more levels than allowed: {max_levels}")
             }
             Self::Nul { offset } => write!(f, "topic must not contain U+0000: at byte {offset}"),
             Self::Wildcard { level } => write!(f, "wildcard is not allowed here: at level {level}"),
-            Self::ShareName => {
-                f.write_str("share needs a group name without wildcards and a filter")
-            }
+            Self::ShareName => f.write_str("share needs a group name without wildcards and a filter"),
             Self::NestedPrefix => f.write_str("special prefix must not stand inside another"),
-            Self::Delay => {
-                f.write_str("delay must be a decimal number of seconds followed by a topic")
-            }
+            Self::Delay => f.write_str("delay must be a decimal number of seconds followed by a topic"),
         }
     }
 }
@@ -186,9 +179,7 @@ pub fn validate_filter(filter: &str, max_levels: usize) -> Result<usize, TopicEr
             return Err(TopicError::Wildcard { level: levels - 1 });
         }
         if let Some(at) = level.find('\0') {
-            return Err(TopicError::Nul {
-                offset: offset + at,
-            });
+            return Err(TopicError::Nul { offset: offset + at });
         }
         offset += level.len() + 1;
     }
@@ -206,11 +197,7 @@ fn check_length(text: &str) -> Result<(), TopicError> {
 }
 
 fn check_levels(levels: usize, max_levels: usize) -> Result<usize, TopicError> {
-    if levels > max_levels {
-        Err(TopicError::TooManyLevels { max_levels })
-    } else {
-        Ok(levels)
-    }
+    if levels > max_levels { Err(TopicError::TooManyLevels { max_levels }) } else { Ok(levels) }
 }
 
 /// Takes `$share/g/f`, `$queue/f` and `$exclusive/f` apart and validates what is inside.
@@ -263,11 +250,7 @@ pub fn parse_delayed(topic: &str) -> Result<Option<(Delay, &str)>, TopicError> {
         return Err(TopicError::Delay);
     }
     let seconds: u64 = number.parse().map_err(|_| TopicError::Delay)?;
-    let delay = if seconds > MAX_DELAY_S {
-        Delay::At { unix_s: seconds }
-    } else {
-        Delay::After { seconds }
-    };
+    let delay = if seconds > MAX_DELAY_S { Delay::At { unix_s: seconds } } else { Delay::After { seconds } };
     Ok(Some((delay, inner)))
 }
 
@@ -316,23 +299,15 @@ mod tests {
     #[test]
     fn a_filter_of_thirty_thousand_levels_is_refused() {
         let filter = "/".repeat(30_000);
-        assert_eq!(
-            validate_filter(&filter, 128),
-            Err(TopicError::TooManyLevels { max_levels: 128 })
-        );
-        assert_eq!(
-            validate_topic(&filter, 128),
-            Err(TopicError::TooManyLevels { max_levels: 128 })
-        );
+        assert_eq!(validate_filter(&filter, 128), Err(TopicError::TooManyLevels { max_levels: 128 }));
+        assert_eq!(validate_topic(&filter, 128), Err(TopicError::TooManyLevels { max_levels: 128 }));
         assert_eq!(validate_filter(&filter, usize::MAX), Ok(30_001));
     }
 
     #[test]
     fn a_text_longer_than_a_wire_string_is_refused() {
         let text = "a".repeat(MAX_TOPIC_BYTES + 1);
-        let expected = TopicError::TooLong {
-            bytes: MAX_TOPIC_BYTES + 1,
-        };
+        let expected = TopicError::TooLong { bytes: MAX_TOPIC_BYTES + 1 };
         assert_eq!(validate_topic(&text, 128), Err(expected));
         assert_eq!(validate_filter(&text, 128), Err(expected));
         assert_eq!(validate_topic(&text[1..], 128), Ok(1));
@@ -342,48 +317,13 @@ mod tests {
     fn every_error_states_its_codes_and_its_data() {
         let table = [
             (TopicError::Empty, 0x82, 0x8F, "topic must not be empty"),
-            (
-                TopicError::TooLong { bytes: 65_536 },
-                0x90,
-                0x8F,
-                "topic must have at most 65535 bytes: 65536",
-            ),
-            (
-                TopicError::TooManyLevels { max_levels: 3 },
-                0x90,
-                0x8F,
-                "topic has more levels than allowed: 3",
-            ),
-            (
-                TopicError::Nul { offset: 4 },
-                0x81,
-                0x81,
-                "topic must not contain U+0000: at byte 4",
-            ),
-            (
-                TopicError::Wildcard { level: 1 },
-                0x90,
-                0x8F,
-                "wildcard is not allowed here: at level 1",
-            ),
-            (
-                TopicError::ShareName,
-                0x90,
-                0x8F,
-                "share needs a group name without wildcards and a filter",
-            ),
-            (
-                TopicError::NestedPrefix,
-                0x90,
-                0x8F,
-                "special prefix must not stand inside another",
-            ),
-            (
-                TopicError::Delay,
-                0x90,
-                0x8F,
-                "delay must be a decimal number of seconds followed by a topic",
-            ),
+            (TopicError::TooLong { bytes: 65_536 }, 0x90, 0x8F, "topic must have at most 65535 bytes: 65536"),
+            (TopicError::TooManyLevels { max_levels: 3 }, 0x90, 0x8F, "topic has more levels than allowed: 3"),
+            (TopicError::Nul { offset: 4 }, 0x81, 0x81, "topic must not contain U+0000: at byte 4"),
+            (TopicError::Wildcard { level: 1 }, 0x90, 0x8F, "wildcard is not allowed here: at level 1"),
+            (TopicError::ShareName, 0x90, 0x8F, "share needs a group name without wildcards and a filter"),
+            (TopicError::NestedPrefix, 0x90, 0x8F, "special prefix must not stand inside another"),
+            (TopicError::Delay, 0x90, 0x8F, "delay must be a decimal number of seconds followed by a topic"),
         ];
         for (error, topic_reason, filter_reason, text) in table {
             assert_eq!(

@@ -6,12 +6,11 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use pybroker_core::codec::{
-    Ack, Auth, Connack, ConnackProperties, Connect, ConnectProperties, Decoder, Disconnect,
-    Forwardable, MAX_PACKET_BYTES, Packet, PacketType, Properties, Property, PropertyId,
-    PropertyValue, PublishOut, QoS, Role, Suback, Subscribe, SubscribeFilters, SubscribeOptions,
-    Unsuback, Unsubscribe, UnsubscribeFilters, UserProperties, Version, Will, encode, encode_ack,
-    encode_connack, encode_disconnect, encode_publish, encode_publish_head, encode_suback,
-    encode_unsuback, publish_len,
+    Ack, Auth, Connack, ConnackProperties, Connect, ConnectProperties, Decoder, Disconnect, Forwardable,
+    MAX_PACKET_BYTES, Packet, PacketType, Properties, Property, PropertyId, PropertyValue, PublishOut, QoS, Role,
+    Suback, Subscribe, SubscribeFilters, SubscribeOptions, Unsuback, Unsubscribe, UnsubscribeFilters, UserProperties,
+    Version, Will, encode, encode_ack, encode_connack, encode_disconnect, encode_publish, encode_publish_head,
+    encode_suback, encode_unsuback, publish_len,
 };
 use pybroker_core::reason::ReasonCode;
 
@@ -28,11 +27,8 @@ fn qos() -> impl Strategy<Value = QoS> {
 
 /// Text that a packet may hold: anything but U+0000.
 fn text() -> impl Strategy<Value = String> {
-    vec(
-        any::<char>().prop_filter("null character", |c| *c != '\0'),
-        0..12,
-    )
-    .prop_map(|characters| characters.into_iter().collect())
+    vec(any::<char>().prop_filter("null character", |c| *c != '\0'), 0..12)
+        .prop_map(|characters| characters.into_iter().collect())
 }
 
 fn topic() -> impl Strategy<Value = String> {
@@ -52,53 +48,35 @@ fn encoded(properties: &[Property<'_>]) -> Vec<u8> {
 }
 
 fn user_properties() -> impl Strategy<Value = Vec<u8>> {
-    vec((text(), text()), 0..4).prop_map(|pairs| {
-        encoded(
-            &pairs
-                .iter()
-                .map(|(name, value)| Property::user(name, value))
-                .collect::<Vec<_>>(),
-        )
-    })
+    vec((text(), text()), 0..4)
+        .prop_map(|pairs| encoded(&pairs.iter().map(|(name, value)| Property::user(name, value)).collect::<Vec<_>>()))
 }
 
 /// The properties that are forwarded unchanged, encoded.
 fn forwardable() -> impl Strategy<Value = Vec<u8>> {
-    let own = (
-        of(any::<bool>()),
-        of(text()),
-        of(topic()),
-        of(data()),
-        user_properties(),
-    );
-    own.prop_map(
-        |(format, content_type, response_topic, correlation_data, user)| {
-            let format = format.map(PropertyValue::Flag);
-            let content_type = content_type.as_deref().map(PropertyValue::Text);
-            let response_topic = response_topic.as_deref().map(PropertyValue::Text);
-            let correlation_data = correlation_data.as_deref().map(PropertyValue::Binary);
-            let properties = [
-                (PropertyId::PayloadFormat, format),
-                (PropertyId::ContentType, content_type),
-                (PropertyId::ResponseTopic, response_topic),
-                (PropertyId::CorrelationData, correlation_data),
-            ];
-            let properties = properties.into_iter();
-            let set =
-                properties.filter_map(|(id, value)| value.map(|value| Property { id, value }));
-            let mut bytes = encoded(&set.collect::<Vec<_>>());
-            bytes.extend(user);
-            bytes
-        },
-    )
+    let own = (of(any::<bool>()), of(text()), of(topic()), of(data()), user_properties());
+    own.prop_map(|(format, content_type, response_topic, correlation_data, user)| {
+        let format = format.map(PropertyValue::Flag);
+        let content_type = content_type.as_deref().map(PropertyValue::Text);
+        let response_topic = response_topic.as_deref().map(PropertyValue::Text);
+        let correlation_data = correlation_data.as_deref().map(PropertyValue::Binary);
+        let properties = [
+            (PropertyId::PayloadFormat, format),
+            (PropertyId::ContentType, content_type),
+            (PropertyId::ResponseTopic, response_topic),
+            (PropertyId::CorrelationData, correlation_data),
+        ];
+        let properties = properties.into_iter();
+        let set = properties.filter_map(|(id, value)| value.map(|value| Property { id, value }));
+        let mut bytes = encoded(&set.collect::<Vec<_>>());
+        bytes.extend(user);
+        bytes
+    })
 }
 
 fn reason(packet: PacketType) -> impl Strategy<Value = ReasonCode> {
-    let codes: Vec<ReasonCode> = ReasonCode::TABLE
-        .iter()
-        .filter(|row| row.packets & packet.bit() != 0)
-        .map(|row| row.code)
-        .collect();
+    let codes: Vec<ReasonCode> =
+        ReasonCode::TABLE.iter().filter(|row| row.packets & packet.bit() != 0).map(|row| row.code).collect();
     proptest::sample::select(codes)
 }
 
@@ -388,40 +366,24 @@ proptest! {
 }
 
 fn connect_properties() -> impl Strategy<Value = ConnectProperties<'static>> {
-    let limits = (
-        of(any::<u32>()),
-        1_u16..,
-        of(1_u32..),
-        any::<u16>(),
-        any::<(bool, bool)>(),
-    );
-    limits.prop_map(
-        |(session_expiry_s, receive_maximum, max_packet_bytes, topic_alias_maximum, wants)| {
-            ConnectProperties {
-                session_expiry_s,
-                receive_maximum,
-                max_packet_bytes,
-                topic_alias_maximum,
-                requests_response_information: wants.0,
-                requests_problem_information: wants.1,
-                ..ConnectProperties::default()
-            }
-        },
-    )
+    let limits = (of(any::<u32>()), 1_u16.., of(1_u32..), any::<u16>(), any::<(bool, bool)>());
+    limits.prop_map(|(session_expiry_s, receive_maximum, max_packet_bytes, topic_alias_maximum, wants)| {
+        ConnectProperties {
+            session_expiry_s,
+            receive_maximum,
+            max_packet_bytes,
+            topic_alias_maximum,
+            requests_response_information: wants.0,
+            requests_problem_information: wants.1,
+            ..ConnectProperties::default()
+        }
+    })
 }
 
 fn connack_properties() -> impl Strategy<Value = ConnackProperties<'static>> {
-    let limits = (
-        of(any::<u32>()),
-        1_u16..,
-        qos(),
-        of(1_u32..),
-        any::<u16>(),
-        of(any::<u16>()),
-    );
+    let limits = (of(any::<u32>()), 1_u16.., qos(), of(1_u32..), any::<u16>(), of(any::<u16>()));
     (limits, any::<[bool; 4]>()).prop_map(|(limits, allows)| {
-        let (session_expiry_s, receive_maximum, max_qos, max_packet_bytes, aliases, keep_alive) =
-            limits;
+        let (session_expiry_s, receive_maximum, max_qos, max_packet_bytes, aliases, keep_alive) = limits;
         ConnackProperties {
             session_expiry_s,
             receive_maximum,
@@ -440,26 +402,16 @@ fn connack_properties() -> impl Strategy<Value = ConnackProperties<'static>> {
 
 /// Bytes that look like a packet: a plausible first byte and the right length before noise.
 fn near_packet() -> impl Strategy<Value = Vec<u8>> {
-    let first = proptest::sample::select(
-        &b"\x10\x20\x30\x32\x3d\x40\x50\x62\x70\x82\x90\xa2\xb0\xc0\xd0\xe0\xf0"[..],
-    );
-    (
-        first,
-        vec(prop_oneof![0_u8..0x30, any::<u8>()], 0..60),
-        vec(any::<u8>(), 0..4),
-    )
-        .prop_map(|(first, body, more)| {
-            let length = u8::try_from(body.len()).expect("a body is short");
-            [&[first, length][..], &body, &more].concat()
-        })
+    let first = proptest::sample::select(&b"\x10\x20\x30\x32\x3d\x40\x50\x62\x70\x82\x90\xa2\xb0\xc0\xd0\xe0\xf0"[..]);
+    (first, vec(prop_oneof![0_u8..0x30, any::<u8>()], 0..60), vec(any::<u8>(), 0..4)).prop_map(|(first, body, more)| {
+        let length = u8::try_from(body.len()).expect("a body is short");
+        [&[first, length][..], &body, &more].concat()
+    })
 }
 
 /// Every decoder there is, for bytes of any origin.
 fn decoders(limit: u32) -> Vec<Decoder> {
-    let mut decoders = vec![
-        Decoder::new(Role::Server, limit),
-        Decoder::new(Role::Client, limit),
-    ];
+    let mut decoders = vec![Decoder::new(Role::Server, limit), Decoder::new(Role::Client, limit)];
     for role in ROLES {
         decoders.extend(VERSIONS.map(|version| Decoder::with_version(role, version, limit)));
     }
@@ -505,22 +457,14 @@ proptest! {
 
 #[test]
 fn packets_stay_small() {
-    assert!(
-        size_of::<Packet<'_>>() <= 128,
-        "{}",
-        size_of::<Packet<'_>>()
-    );
+    assert!(size_of::<Packet<'_>>() <= 128, "{}", size_of::<Packet<'_>>());
     assert!(size_of::<Decoder>() <= 8);
 }
 
 #[test]
 fn a_message_that_no_packet_can_hold_is_not_written() {
     let payload = vec![0; MAX_PACKET_BYTES as usize - 5 - 3];
-    let mut out = PublishOut {
-        topic: "t",
-        payload: &payload,
-        ..PublishOut::default()
-    };
+    let mut out = PublishOut { topic: "t", payload: &payload, ..PublishOut::default() };
     assert_eq!(publish_len(Version::V311, &out), MAX_PACKET_BYTES as usize);
     let mut head = Vec::new();
     encode_publish_head(&mut head, Version::V311, &out);
@@ -535,24 +479,14 @@ fn a_message_that_no_packet_can_hold_is_not_written() {
 #[test]
 fn a_promise_of_utf8_is_checked_on_request() {
     let id = PropertyId::PayloadFormat;
-    let promise = encoded(&[Property {
-        id,
-        value: PropertyValue::Flag(true),
-    }]);
+    let promise = encoded(&[Property { id, value: PropertyValue::Flag(true) }]);
     for (payload, is_kept) in [(&b"text"[..], true), (b"\x00", true), (b"\xFF", false)] {
         for (forwardable, expected) in [(&promise[..], is_kept), (&[], true)] {
-            let out = PublishOut {
-                topic: "t",
-                forwardable,
-                payload,
-                ..PublishOut::default()
-            };
+            let out = PublishOut { topic: "t", forwardable, payload, ..PublishOut::default() };
             let mut bytes = Vec::new();
             encode_publish(&mut bytes, Version::V5, &out);
             let packet = decoded(Role::Server, Version::V5, &bytes);
-            let Packet::Publish(publish) = packet else {
-                panic!("{packet:?}")
-            };
+            let Packet::Publish(publish) = packet else { panic!("{packet:?}") };
             assert_eq!(publish.payload_is_as_promised(), expected);
         }
     }

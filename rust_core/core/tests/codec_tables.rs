@@ -1,8 +1,7 @@
 //! Walks the property table and the reason code table against every packet that could carry an entry.
 
 use pybroker_core::codec::{
-    Decoder, MAX_PACKET_BYTES, PacketType, Property, PropertyId, PropertyKind, PropertyValue, Role,
-    Version,
+    Decoder, MAX_PACKET_BYTES, PacketType, Property, PropertyId, PropertyKind, PropertyValue, Role, Version,
 };
 use pybroker_core::error::DecodeError;
 use pybroker_core::reason::ReasonCode;
@@ -16,11 +15,9 @@ fn encoded(properties: &[Property<'_>]) -> Vec<u8> {
 }
 
 fn fault(role: Role, bytes: &[u8]) -> Result<(), DecodeError> {
-    Decoder::with_version(role, Version::V5, MAX_PACKET_BYTES)
-        .decode(bytes)
-        .map(|packet| {
-            assert!(packet.is_some(), "the packet is whole: {bytes:02x?}");
-        })
+    Decoder::with_version(role, Version::V5, MAX_PACKET_BYTES).decode(bytes).map(|packet| {
+        assert!(packet.is_some(), "the packet is whole: {bytes:02x?}");
+    })
 }
 
 /// Puts a property block with its length between two parts and the whole behind a fixed header.
@@ -58,10 +55,7 @@ fn packet_with(packet: Option<PacketType>, block: &[u8]) -> (Role, Vec<u8>) {
     let connect = b"\x00\x04MQTT\x05\x02\x00\x00";
     let Some(packet) = packet else {
         let before = b"\x00\x04MQTT\x05\x06\x00\x00\x00\x00\x00";
-        return (
-            Role::Server,
-            with_properties(&[0x10], before, block, b"\x00\x01w\x00\x00"),
-        );
+        return (Role::Server, with_properties(&[0x10], before, block, b"\x00\x01w\x00\x00"));
     };
     let (role, before, behind): (_, &[u8], &[u8]) = match packet {
         PacketType::Connect => (Role::Server, connect, b"\x00\x00"),
@@ -73,10 +67,7 @@ fn packet_with(packet: Option<PacketType>, block: &[u8]) -> (Role, Vec<u8>) {
         PacketType::Disconnect | PacketType::Auth => (Role::Server, &[0], &[]),
         _ => (Role::Server, &[0, 1, 0], &[]),
     };
-    (
-        role,
-        with_properties(&[packet.first_byte()], before, block, behind),
-    )
+    (role, with_properties(&[packet.first_byte()], before, block, behind))
 }
 
 #[test]
@@ -87,26 +78,16 @@ fn each_property_is_taken_where_the_table_allows_it_and_nowhere_else() {
         let bit = packet.map_or(1, PacketType::bit);
         for row in PropertyId::TABLE {
             let property = row.id;
-            let mut one = encoded(&[Property {
-                id: property,
-                value: sample(row.kind),
-            }]);
+            let mut one = encoded(&[Property { id: property, value: sample(row.kind) }]);
             let mut alone = one.clone();
             if property == PropertyId::AuthenticationData {
                 let value = PropertyValue::Text("m");
-                one.extend(encoded(&[Property {
-                    id: PropertyId::AuthenticationMethod,
-                    value,
-                }]));
+                one.extend(encoded(&[Property { id: PropertyId::AuthenticationMethod, value }]));
             }
             let (role, bytes) = packet_with(packet, &one);
             let result = fault(role, &bytes);
             let is_allowed = row.packets & bit != 0;
-            let expected = if is_allowed {
-                Ok(())
-            } else {
-                Err(DecodeError::PropertyNotAllowed { property })
-            };
+            let expected = if is_allowed { Ok(()) } else { Err(DecodeError::PropertyNotAllowed { property }) };
             assert_eq!(result, expected, "{property:?} in {packet:?}");
 
             alone.extend_from_within(..);
@@ -126,38 +107,16 @@ fn each_property_is_taken_where_the_table_allows_it_and_nowhere_else() {
 
 #[test]
 fn each_reason_code_is_taken_where_the_table_allows_it_and_nowhere_else() {
-    let acks = [
-        PacketType::Puback,
-        PacketType::Pubrec,
-        PacketType::Pubrel,
-        PacketType::Pubcomp,
-    ];
-    for packet in acks
-        .into_iter()
-        .chain([PacketType::Disconnect, PacketType::Auth])
-    {
+    let acks = [PacketType::Puback, PacketType::Pubrec, PacketType::Pubrel, PacketType::Pubcomp];
+    for packet in acks.into_iter().chain([PacketType::Disconnect, PacketType::Auth]) {
         for number in 0..=u8::MAX {
-            let code = ReasonCode::TABLE
-                .iter()
-                .find(|row| row.code as u8 == number);
+            let code = ReasonCode::TABLE.iter().find(|row| row.code as u8 == number);
             let is_allowed = code.is_some_and(|row| row.packets & packet.bit() != 0);
-            let body: &[u8] = if acks.contains(&packet) {
-                &[0, 1, number]
-            } else {
-                &[number]
-            };
+            let body: &[u8] = if acks.contains(&packet) { &[0, 1, number] } else { &[number] };
             let length = u8::try_from(body.len()).expect("a body is short");
             let bytes = [&[packet.first_byte(), length], body].concat();
-            let expected = if is_allowed {
-                Ok(())
-            } else {
-                Err(DecodeError::ReasonCode { packet, number })
-            };
-            assert_eq!(
-                fault(Role::Server, &bytes),
-                expected,
-                "{packet:?} {number:#04x}"
-            );
+            let expected = if is_allowed { Ok(()) } else { Err(DecodeError::ReasonCode { packet, number }) };
+            assert_eq!(fault(Role::Server, &bytes), expected, "{packet:?} {number:#04x}");
         }
     }
 }

@@ -8,12 +8,11 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::sample::select;
 use pybroker_core::mountpoint::{
-    MountpointError, hidden_from, mount, mount_filter, mount_publish, unmount, unmount_filter,
-    validate_mountpoint,
+    MountpointError, hidden_from, mount, mount_filter, mount_publish, unmount, unmount_filter, validate_mountpoint,
 };
 use pybroker_core::topic::{
-    Delay, FilterKind, TopicError, begins_with_wildcard, matches, parse_delayed, parse_filter,
-    validate_filter, validate_topic,
+    Delay, FilterKind, TopicError, begins_with_wildcard, matches, parse_delayed, parse_filter, validate_filter,
+    validate_topic,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -26,9 +25,7 @@ struct Vectors<T> {
 }
 
 fn cases<T: DeserializeOwned>(file: &str) -> Vec<T> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/vectors")
-        .join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors").join(file);
     let text = std::fs::read_to_string(&path).expect("vector file is readable");
     let vectors: Vectors<T> = toml::from_str(&text).expect("vector file has the expected fields");
     assert!(!vectors.case.is_empty(), "{file} holds cases");
@@ -60,12 +57,7 @@ fn topic_names_are_judged_as_the_vectors_say() {
     for case in cases::<NameCase>("topics/names.toml") {
         let result = validate_topic(&case.topic, MAX_LEVELS);
         assert_eq!(result.ok(), case.levels, "{:?}", case.topic);
-        assert_eq!(
-            result.err().map(name_of),
-            case.error.as_deref(),
-            "{:?}",
-            case.topic
-        );
+        assert_eq!(result.err().map(name_of), case.error.as_deref(), "{:?}", case.topic);
     }
 }
 
@@ -83,24 +75,14 @@ struct FilterCase {
 fn filters_are_taken_apart_as_the_vectors_say() {
     for case in cases::<FilterCase>("topics/filters.toml") {
         let result = parse_filter(&case.raw, MAX_LEVELS);
-        assert_eq!(
-            result.err().map(name_of),
-            case.error.as_deref(),
-            "{:?}",
-            case.raw
-        );
+        assert_eq!(result.err().map(name_of), case.error.as_deref(), "{:?}", case.raw);
         let Ok(parsed) = result else { continue };
         let (kind, group) = match parsed.kind {
             FilterKind::Plain => ("plain", None),
             FilterKind::Share { group } => ("share", Some(group)),
             FilterKind::Exclusive => ("exclusive", None),
         };
-        assert_eq!(
-            (Some(kind), group),
-            (case.kind.as_deref(), case.group.as_deref()),
-            "{:?}",
-            case.raw
-        );
+        assert_eq!((Some(kind), group), (case.kind.as_deref(), case.group.as_deref()), "{:?}", case.raw);
         assert_eq!(Some(parsed.filter), case.filter.as_deref());
         assert_eq!(validate_filter(parsed.filter, MAX_LEVELS).ok(), case.levels);
     }
@@ -120,12 +102,7 @@ fn filters_match_as_the_vectors_say() {
         let hits = case.matches.iter().map(|topic| (topic, true));
         for (topic, expected) in hits.chain(case.misses.iter().map(|topic| (topic, false))) {
             validate_topic(topic, MAX_LEVELS).expect("a vector's topic is valid");
-            assert_eq!(
-                matches(&case.filter, topic),
-                expected,
-                "{:?} {topic:?}",
-                case.filter
-            );
+            assert_eq!(matches(&case.filter, topic), expected, "{:?} {topic:?}", case.filter);
         }
     }
 }
@@ -145,21 +122,11 @@ struct DelayCase {
 fn delays_are_parsed_as_the_vectors_say() {
     for case in cases::<DelayCase>("topics/delayed.toml") {
         let result = parse_delayed(&case.topic);
-        assert_eq!(
-            result.err().map(name_of),
-            case.error.as_deref(),
-            "{:?}",
-            case.topic
-        );
+        assert_eq!(result.err().map(name_of), case.error.as_deref(), "{:?}", case.topic);
         let after = case.after_s.map(|seconds| Delay::After { seconds });
         let delay = after.or(case.at_unix_s.map(|unix_s| Delay::At { unix_s }));
         if case.error.is_none() {
-            assert_eq!(
-                result,
-                Ok(delay.zip(case.inner.as_deref())),
-                "{:?}",
-                case.topic
-            );
+            assert_eq!(result, Ok(delay.zip(case.inner.as_deref())), "{:?}", case.topic);
             assert_eq!(delay.is_none(), case.plain);
         }
     }
@@ -174,13 +141,11 @@ struct MountpointCase {
 #[test]
 fn mountpoints_are_judged_as_the_vectors_say() {
     for case in cases::<MountpointCase>("mountpoint/texts.toml") {
-        let error = validate_mountpoint(&case.mountpoint)
-            .err()
-            .map(|error| match error {
-                MountpointError::Wildcard { .. } => "wildcard",
-                MountpointError::Control { .. } => "control",
-                MountpointError::Dollar => "dollar",
-            });
+        let error = validate_mountpoint(&case.mountpoint).err().map(|error| match error {
+            MountpointError::Wildcard { .. } => "wildcard",
+            MountpointError::Control { .. } => "control",
+            MountpointError::Dollar => "dollar",
+        });
         assert_eq!(error, case.error.as_deref(), "{:?}", case.mountpoint);
     }
 }
@@ -216,9 +181,7 @@ fn matches_by_the_book(filter: &[&str], topic: &[&str]) -> bool {
     match (filter, topic) {
         (["#"], _) | ([], []) => true,
         (["+", filter @ ..], [_, topic @ ..]) => matches_by_the_book(filter, topic),
-        ([level, filter @ ..], [there, topic @ ..]) => {
-            level == there && matches_by_the_book(filter, topic)
-        }
+        ([level, filter @ ..], [there, topic @ ..]) => level == there && matches_by_the_book(filter, topic),
         _ => false,
     }
 }
@@ -235,25 +198,17 @@ fn topic_text() -> impl Strategy<Value = String> {
 
 fn filter_text() -> impl Strategy<Value = String> {
     let level = select(vec!["", "a", "b", "ab", "$a", "$SYS", "n1", "ü", "+", "+"]);
-    let text =
-        (prop::collection::vec(level, 0..6), any::<bool>()).prop_map(|(mut levels, ends_open)| {
-            if ends_open {
-                levels.push("#");
-            }
-            levels.join("/")
-        });
+    let text = (prop::collection::vec(level, 0..6), any::<bool>()).prop_map(|(mut levels, ends_open)| {
+        if ends_open {
+            levels.push("#");
+        }
+        levels.join("/")
+    });
     text.prop_filter("not empty", |filter| !filter.is_empty())
 }
 
 fn raw_filter_text() -> impl Strategy<Value = String> {
-    let prefix = select(vec![
-        "",
-        "",
-        "$share/g/",
-        "$share/n1/",
-        "$queue/",
-        "$exclusive/",
-    ]);
+    let prefix = select(vec!["", "", "$share/g/", "$share/n1/", "$queue/", "$exclusive/"]);
     (prefix, filter_text()).prop_map(|(prefix, filter)| format!("{prefix}{filter}"))
 }
 

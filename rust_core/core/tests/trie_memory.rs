@@ -42,10 +42,7 @@ static ALLOCATOR: Counting = Counting;
 fn bytes_per_item<T>(build: impl FnOnce() -> T) -> (T, usize) {
     let before = LIVE.load(Ordering::Relaxed);
     let item = build();
-    (
-        item,
-        (LIVE.load(Ordering::Relaxed) - before) / CLIENTS as usize,
-    )
+    (item, (LIVE.load(Ordering::Relaxed) - before) / CLIENTS as usize)
 }
 
 /// The filter that a client subscribes to.
@@ -54,12 +51,7 @@ type FilterOf = fn(u32) -> String;
 fn subscribe_all(text: FilterOf, group: Option<&str>) -> Trie {
     let mut trie = Trie::new();
     for client in 0..CLIENTS {
-        trie.subscribe(
-            &text(client),
-            group,
-            SubscriberId(client),
-            SubscriptionOptions::default(),
-        );
+        trie.subscribe(&text(client), group, SubscriberId(client), SubscriptionOptions::default());
     }
     trie
 }
@@ -68,21 +60,9 @@ fn subscribe_all(text: FilterOf, group: Option<&str>) -> Trie {
 #[test]
 fn a_subscription_and_a_retained_topic_stay_in_their_budget() {
     let shapes: [(&str, FilterOf, usize); 5] = [
-        (
-            "device/12345/cmd/+",
-            |client| format!("device/{client}/cmd/+"),
-            MAX_BYTES,
-        ),
-        (
-            "device/<uuid>/cmd/+",
-            |client| format!("device/{client:08x}-0000-4000-8000-000000000000/cmd/+"),
-            MAX_BYTES,
-        ),
-        (
-            "one/filter/for/two",
-            |client| format!("one/{}/for/two", client / 2),
-            MAX_BYTES,
-        ),
+        ("device/12345/cmd/+", |client| format!("device/{client}/cmd/+"), MAX_BYTES),
+        ("device/<uuid>/cmd/+", |client| format!("device/{client:08x}-0000-4000-8000-000000000000/cmd/+"), MAX_BYTES),
+        ("one/filter/for/two", |client| format!("one/{}/for/two", client / 2), MAX_BYTES),
         ("to/12345", |client| format!("to/{client}"), 100),
         ("all/of/them", |_| "all/of/them".to_owned(), 50),
     ];
@@ -90,10 +70,7 @@ fn a_subscription_and_a_retained_topic_stay_in_their_budget() {
         let (trie, bytes) = bytes_per_item(|| subscribe_all(text, None));
         let bytes = bytes + size_of::<SubscriptionKey>();
         println!("{name}: {bytes} bytes per subscription");
-        assert!(
-            bytes <= limit,
-            "{name}: {bytes} bytes per subscription, at most {limit}"
-        );
+        assert!(bytes <= limit, "{name}: {bytes} bytes per subscription, at most {limit}");
         assert_eq!(trie.subscription_count(), CLIENTS as usize);
     }
 

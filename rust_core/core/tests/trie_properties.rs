@@ -34,11 +34,7 @@ impl Pair {
         let (filter, group, id) = &identity;
         let subscribed = self.trie.subscribe(filter, group.as_deref(), *id, options);
         assert_eq!(subscribed.key.is_shared(), group.is_some());
-        assert_eq!(
-            subscribed.previous,
-            self.model.insert(identity.clone(), options),
-            "{identity:?}"
-        );
+        assert_eq!(subscribed.previous, self.model.insert(identity.clone(), options), "{identity:?}");
         self.keys.insert(identity, subscribed.key);
     }
 
@@ -46,11 +42,7 @@ impl Pair {
         let (filter, group, id) = identity;
         let removed = self.trie.unsubscribe(filter, group.as_deref(), *id);
         let key = self.keys.remove(identity);
-        assert_eq!(
-            removed,
-            key.zip(self.model.remove(identity)),
-            "{identity:?}"
-        );
+        assert_eq!(removed, key.zip(self.model.remove(identity)), "{identity:?}");
         self.stale.extend(key.map(|key| (key, identity.clone())));
     }
 
@@ -66,22 +58,11 @@ impl Pair {
 
     fn check_topic(&mut self, topic: &str) {
         self.trie.find(topic, &mut self.found);
-        let mut direct: Vec<_> = self
-            .found
-            .direct
-            .iter()
-            .map(|&(id, options)| (id, options.subscription_id))
-            .collect();
+        let mut direct: Vec<_> = self.found.direct.iter().map(|&(id, options)| (id, options.subscription_id)).collect();
         direct.sort_unstable();
-        let hits: Vec<_> = self
-            .model
-            .iter()
-            .filter(|((filter, ..), _)| matches(filter, topic))
-            .collect();
+        let hits: Vec<_> = self.model.iter().filter(|((filter, ..), _)| matches(filter, topic)).collect();
         let plain = hits.iter().filter(|((_, group, _), _)| group.is_none());
-        let mut expected: Vec<_> = plain
-            .map(|((_, _, id), options)| (*id, options.subscription_id))
-            .collect();
+        let mut expected: Vec<_> = plain.map(|((_, _, id), options)| (*id, options.subscription_id)).collect();
         expected.sort_unstable();
         assert_eq!(direct, expected, "{topic:?}");
 
@@ -90,18 +71,12 @@ impl Pair {
             let members: BTreeSet<_> = group.members().iter().map(|(id, _)| *id).collect();
             assert_eq!(members.len(), group.len());
             let place = (group.filter().to_owned(), group.name().to_owned());
-            assert!(
-                groups.insert(place, members).is_none(),
-                "a group is listed twice for {topic:?}"
-            );
+            assert!(groups.insert(place, members).is_none(), "a group is listed twice for {topic:?}");
         }
         let mut expected: BTreeMap<(String, String), BTreeSet<SubscriberId>> = BTreeMap::new();
         for ((filter, group, id), _) in hits {
             if let Some(group) = group {
-                expected
-                    .entry((filter.clone(), group.clone()))
-                    .or_default()
-                    .insert(*id);
+                expected.entry((filter.clone(), group.clone())).or_default().insert(*id);
             }
         }
         assert_eq!(groups, expected, "{topic:?}");
@@ -109,16 +84,8 @@ impl Pair {
 
     fn check_lookup(&self, identity: &Identity) {
         let (filter, group, id) = identity;
-        let expected = self
-            .keys
-            .get(identity)
-            .copied()
-            .zip(self.model.get(identity).copied());
-        assert_eq!(
-            self.trie.lookup(filter, group.as_deref(), *id),
-            expected,
-            "{identity:?}"
-        );
+        let expected = self.keys.get(identity).copied().zip(self.model.get(identity).copied());
+        assert_eq!(self.trie.lookup(filter, group.as_deref(), *id), expected, "{identity:?}");
         let is_known = self.model.keys().any(|(other, ..)| other == filter);
         assert_eq!(self.trie.has_filter(filter), is_known, "{filter:?}");
     }
@@ -128,27 +95,15 @@ impl Pair {
         let mut text = String::new();
         for (identity, &key) in &self.keys {
             let group = self.trie.filter_of(key, &mut text);
-            assert_eq!(
-                (text.as_str(), group),
-                (identity.0.as_str(), identity.1.as_deref())
-            );
-            assert_eq!(
-                self.trie.options_of(key, identity.2),
-                self.model.get(identity).copied()
-            );
+            assert_eq!((text.as_str(), group), (identity.0.as_str(), identity.1.as_deref()));
+            assert_eq!(self.trie.options_of(key, identity.2), self.model.get(identity).copied());
         }
         for (key, identity) in &self.stale {
             let group = self.trie.filter_of(*key, &mut text);
             if text.is_empty() {
-                assert_eq!(
-                    (group, self.trie.options_of(*key, identity.2)),
-                    (None, None)
-                );
+                assert_eq!((group, self.trie.options_of(*key, identity.2)), (None, None));
             } else {
-                assert_eq!(
-                    (text.as_str(), group),
-                    (identity.0.as_str(), identity.1.as_deref())
-                );
+                assert_eq!((text.as_str(), group), (identity.0.as_str(), identity.1.as_deref()));
             }
         }
     }
@@ -157,11 +112,7 @@ impl Pair {
         let filters: BTreeSet<_> = self.model.keys().map(|(filter, ..)| filter).collect();
         assert_eq!(self.trie.subscription_count(), self.model.len());
         assert_eq!(self.trie.topic_count(), filters.len());
-        let shared = self
-            .model
-            .keys()
-            .filter(|(_, group, _)| group.is_some())
-            .count();
+        let shared = self.model.keys().filter(|(_, group, _)| group.is_some()).count();
         assert_eq!(self.trie.shared_count(), shared);
         let mut prefixes = BTreeSet::new();
         for filter in filters {
@@ -176,20 +127,12 @@ impl Pair {
         let (mut page, mut listed, mut cursor) = (Vec::new(), BTreeMap::new(), Some(Cursor::START));
         while let Some(from) = cursor {
             page.clear();
-            cursor =
-                self.trie
-                    .page_subscriptions(Cursor::from_bits(from.to_bits()), limit, &mut page);
+            cursor = self.trie.page_subscriptions(Cursor::from_bits(from.to_bits()), limit, &mut page);
             assert!(page.len() == limit || cursor.is_none());
             for subscription in &page {
-                let group = self
-                    .trie
-                    .filter_of(subscription.key, &mut text)
-                    .map(str::to_owned);
+                let group = self.trie.filter_of(subscription.key, &mut text).map(str::to_owned);
                 let identity = (text.clone(), group, subscription.subscriber);
-                assert!(
-                    listed.insert(identity, subscription.options).is_none(),
-                    "listed twice"
-                );
+                assert!(listed.insert(identity, subscription.options).is_none(), "listed twice");
             }
         }
         assert_eq!(listed, self.model);
@@ -205,11 +148,7 @@ impl Pair {
             }
         }
         filters.sort_unstable();
-        let expected: BTreeSet<_> = self
-            .model
-            .keys()
-            .map(|(filter, ..)| filter.clone())
-            .collect();
+        let expected: BTreeSet<_> = self.model.keys().map(|(filter, ..)| filter.clone()).collect();
         assert!(filters.iter().eq(&expected), "{filters:?}");
     }
 
@@ -222,14 +161,7 @@ impl Pair {
                 self.unsubscribe(identity);
             }
         }
-        assert_eq!(
-            (
-                self.trie.subscription_count(),
-                self.trie.topic_count(),
-                self.trie.node_count()
-            ),
-            (0, 0, 0)
-        );
+        assert_eq!((self.trie.subscription_count(), self.trie.topic_count(), self.trie.node_count()), (0, 0, 0));
         self.check_keys();
     }
 }
@@ -244,21 +176,11 @@ enum Operation {
 
 fn topic_text() -> impl Strategy<Value = String> {
     let level = select(vec!["", "a", "b", "$x", "a-level-with-more-than-22-bytes"]);
-    prop::collection::vec(level, 1..5)
-        .prop_map(|levels| levels.join("/"))
-        .prop_filter("not empty", |t| !t.is_empty())
+    prop::collection::vec(level, 1..5).prop_map(|levels| levels.join("/")).prop_filter("not empty", |t| !t.is_empty())
 }
 
 fn filter_text() -> impl Strategy<Value = String> {
-    let level = select(vec![
-        "",
-        "a",
-        "b",
-        "$x",
-        "a-level-with-more-than-22-bytes",
-        "+",
-        "+",
-    ]);
+    let level = select(vec!["", "a", "b", "$x", "a-level-with-more-than-22-bytes", "+", "+"]);
     (prop::collection::vec(level, 0..5), any::<bool>())
         .prop_map(|(mut levels, ends_open)| {
             if ends_open {
@@ -287,11 +209,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// Options that tell every subscribe from every other.
 fn options_of(number: usize, qos: u8) -> SubscriptionOptions {
     let subscription_id = u32::try_from(number).expect("few operations") + 1;
-    SubscriptionOptions {
-        qos,
-        subscription_id,
-        ..SubscriptionOptions::default()
-    }
+    SubscriptionOptions { qos, subscription_id, ..SubscriptionOptions::default() }
 }
 
 /// `SplitMix64`, for histories too long to shrink.
@@ -398,12 +316,7 @@ fn wide_lists_and_reused_slots_agree_with_a_list() {
         let joins = number / 4_000 % 2 == 0;
         if random.below(10) < if joins { 8 } else { 1 } {
             pair.subscribe(identity, options_of(number, 1));
-        } else if let Some(known) = pair
-            .model
-            .range(identity..)
-            .next()
-            .map(|(known, _)| known.clone())
-        {
+        } else if let Some(known) = pair.model.range(identity..).next().map(|(known, _)| known.clone()) {
             if random.below(2) == 0 {
                 pair.remove_by_key(&known);
             } else {
@@ -427,14 +340,7 @@ fn a_filter_of_the_largest_size_neither_recurses_nor_leaks() {
     let topic = "/".repeat(65_535);
     let mut trie = Trie::new();
     let mut found = Matches::default();
-    let key = trie
-        .subscribe(
-            &filter,
-            None,
-            SubscriberId(1),
-            SubscriptionOptions::default(),
-        )
-        .key;
+    let key = trie.subscribe(&filter, None, SubscriberId(1), SubscriptionOptions::default()).key;
     trie.find(&topic, &mut found);
     assert_eq!(found.direct.len(), 1);
     assert!(trie.remove(key, SubscriberId(1)));
@@ -453,12 +359,7 @@ fn a_topic_that_was_not_validated_is_no_wildcard_of_its_own() {
     let mut trie = Trie::new();
     let mut found = Matches::default();
     for filter in ["+", "#", "a/+"] {
-        trie.subscribe(
-            filter,
-            None,
-            SubscriberId(1),
-            SubscriptionOptions::default(),
-        );
+        trie.subscribe(filter, None, SubscriberId(1), SubscriptionOptions::default());
     }
     for (topic, expected) in [("+", 2), ("#", 2), ("a/+", 2), ("a/#", 2)] {
         trie.find(topic, &mut found);
@@ -476,11 +377,7 @@ fn a_walk_over_retained_topics_ends_when_the_caller_breaks() {
         let mut left = 10;
         let flow = index.matching(filter, &mut |_, _| {
             left -= 1;
-            if left == 0 {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         assert!(flow.is_break());
         assert_eq!(left, 0, "{filter}");
@@ -491,20 +388,10 @@ fn a_walk_over_retained_topics_ends_when_the_caller_breaks() {
 fn cached_groups_see_members_that_join_and_leave() {
     let mut trie = Trie::new();
     let mut found = Matches::default();
-    trie.subscribe(
-        "a",
-        Some("g"),
-        SubscriberId(1),
-        SubscriptionOptions::default(),
-    );
+    trie.subscribe("a", Some("g"), SubscriberId(1), SubscriptionOptions::default());
     trie.find("a", &mut found);
     let cached = found.shared.first().cloned().expect("the group matches");
-    trie.subscribe(
-        "a",
-        Some("g"),
-        SubscriberId(2),
-        SubscriptionOptions::default(),
-    );
+    trie.subscribe("a", Some("g"), SubscriberId(2), SubscriptionOptions::default());
     assert_eq!(cached.len(), 2);
     trie.unsubscribe("a", Some("g"), SubscriberId(1));
     trie.unsubscribe("a", Some("g"), SubscriberId(2));
@@ -523,12 +410,7 @@ fn cached_groups_see_members_that_join_and_leave() {
 #[test]
 fn a_cursor_from_outside_is_only_a_place() {
     let mut trie = Trie::new();
-    trie.subscribe(
-        "a",
-        Some("g"),
-        SubscriberId(1),
-        SubscriptionOptions::default(),
-    );
+    trie.subscribe("a", Some("g"), SubscriberId(1), SubscriptionOptions::default());
     let mut random = Random(3);
     for number in 0..10_000_u64 {
         let bits = match number {
@@ -544,17 +426,9 @@ fn a_cursor_from_outside_is_only_a_place() {
 
 #[test]
 fn buckets_depend_on_the_first_level_and_spare_wildcards() {
-    assert_eq!(
-        (generation_bucket("+"), generation_bucket("#")),
-        (None, None)
-    );
-    assert_eq!(
-        generation_bucket(first_level("a/b")),
-        generation_bucket(first_level("a/#"))
-    );
-    let used: BTreeSet<_> = (0..2_000)
-        .filter_map(|number| generation_bucket(&format!("device{number}")))
-        .collect();
+    assert_eq!((generation_bucket("+"), generation_bucket("#")), (None, None));
+    assert_eq!(generation_bucket(first_level("a/b")), generation_bucket(first_level("a/#")));
+    let used: BTreeSet<_> = (0..2_000).filter_map(|number| generation_bucket(&format!("device{number}"))).collect();
     assert!(used.len() > 200, "{}", used.len());
 }
 

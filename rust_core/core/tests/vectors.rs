@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pybroker_core::codec::{
-    Ack, Auth, Connack, Connect, Decoder, Disconnect, MAX_PACKET_BYTES, Packet, Properties,
-    PropertyId, Publish, Role, Suback, Subscribe, SubscribeOptions, Unsuback, Unsubscribe,
-    UserProperties, Version, encode,
+    Ack, Auth, Connack, Connect, Decoder, Disconnect, MAX_PACKET_BYTES, Packet, Properties, PropertyId, Publish, Role,
+    Suback, Subscribe, SubscribeOptions, Unsuback, Unsubscribe, UserProperties, Version, encode,
 };
 use pybroker_core::error::DecodeError;
 use serde::Deserialize;
@@ -64,10 +63,7 @@ impl Case {
         let Some(versions) = &self.versions else {
             return vec![Decoder::new(role, limit)];
         };
-        versions
-            .iter()
-            .map(|&level| Decoder::with_version(role, version(level), limit))
-            .collect()
+        versions.iter().map(|&level| Decoder::with_version(role, version(level), limit)).collect()
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -105,18 +101,9 @@ fn cases() -> Vec<(String, Case)> {
             continue;
         }
         let text = std::fs::read_to_string(&path).expect("a readable file");
-        let file: File =
-            toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let stem = path
-            .file_stem()
-            .expect("a file name")
-            .to_string_lossy()
-            .into_owned();
-        cases.extend(
-            file.case
-                .into_iter()
-                .map(|case| (format!("{stem}: {}", case.name), case)),
-        );
+        let file: File = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let stem = path.file_stem().expect("a file name").to_string_lossy().into_owned();
+        cases.extend(file.case.into_iter().map(|case| (format!("{stem}: {}", case.name), case)));
     }
     assert!(cases.len() > 300, "only {} cases were found", cases.len());
     cases
@@ -140,22 +127,14 @@ impl Said {
     }
 
     fn bytes(self, name: &str, value: Option<&[u8]>) -> Self {
-        self.maybe(
-            name,
-            value.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
-        )
+        self.maybe(name, value.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
     }
 
     fn user(self, name: &str, user: UserProperties<'_>) -> Self {
         if user.is_empty() {
             return self;
         }
-        self.put(
-            name,
-            user.iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect::<Vec<_>>(),
-        )
+        self.put(name, user.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>())
     }
 }
 
@@ -164,9 +143,7 @@ fn describe(packet: &Packet<'_>) -> Said {
         Packet::Connect(connect) => describe_connect(connect),
         Packet::Connack(connack) => describe_connack(connack),
         Packet::Publish(publish) => describe_publish(publish),
-        Packet::Puback(ack) | Packet::Pubrec(ack) | Packet::Pubrel(ack) | Packet::Pubcomp(ack) => {
-            describe_ack(ack)
-        }
+        Packet::Puback(ack) | Packet::Pubrec(ack) | Packet::Pubrel(ack) | Packet::Pubcomp(ack) => describe_ack(ack),
         Packet::Subscribe(subscribe) => describe_subscribe(subscribe),
         Packet::Suback(suback) => describe_suback(suback),
         Packet::Unsubscribe(unsubscribe) => describe_unsubscribe(unsubscribe),
@@ -190,18 +167,9 @@ fn describe_connect(connect: &Connect<'_>) -> Said {
         .maybe("session_expiry_s", properties.session_expiry_s)
         .put("receive_maximum", i64::from(properties.receive_maximum))
         .maybe("max_packet_bytes", properties.max_packet_bytes)
-        .put(
-            "topic_alias_maximum",
-            i64::from(properties.topic_alias_maximum),
-        )
-        .put(
-            "requests_response_information",
-            properties.requests_response_information,
-        )
-        .put(
-            "requests_problem_information",
-            properties.requests_problem_information,
-        )
+        .put("topic_alias_maximum", i64::from(properties.topic_alias_maximum))
+        .put("requests_response_information", properties.requests_response_information)
+        .put("requests_problem_information", properties.requests_problem_information)
         .maybe("authentication_method", properties.authentication_method)
         .bytes("authentication_data", properties.authentication_data)
         .user("user_properties", properties.user_properties);
@@ -214,10 +182,7 @@ fn describe_connect(connect: &Connect<'_>) -> Said {
             .put("will_is_retain", will.is_retain)
             .put("will_delay_s", will.delay_s)
             .maybe("will_message_expiry_s", will.message_expiry_s)
-            .maybe(
-                "will_payload_format",
-                forwardable.payload_format().map(i64::from),
-            )
+            .maybe("will_payload_format", forwardable.payload_format().map(i64::from))
             .maybe("will_content_type", forwardable.content_type())
             .maybe("will_response_topic", forwardable.response_topic())
             .bytes("will_correlation_data", forwardable.correlation_data())
@@ -237,23 +202,11 @@ fn describe_connack(connack: &Connack<'_>) -> Said {
         .put("allows_retain", properties.allows_retain)
         .maybe("max_packet_bytes", properties.max_packet_bytes)
         .maybe("assigned_client_id", properties.assigned_client_id)
-        .put(
-            "topic_alias_maximum",
-            i64::from(properties.topic_alias_maximum),
-        )
+        .put("topic_alias_maximum", i64::from(properties.topic_alias_maximum))
         .put("allows_wildcards", properties.allows_wildcards)
-        .put(
-            "allows_subscription_ids",
-            properties.allows_subscription_ids,
-        )
-        .put(
-            "allows_shared_subscriptions",
-            properties.allows_shared_subscriptions,
-        )
-        .maybe(
-            "server_keep_alive_s",
-            properties.server_keep_alive_s.map(i64::from),
-        )
+        .put("allows_subscription_ids", properties.allows_subscription_ids)
+        .put("allows_shared_subscriptions", properties.allows_shared_subscriptions)
+        .maybe("server_keep_alive_s", properties.server_keep_alive_s.map(i64::from))
         .maybe("response_information", properties.response_information)
         .maybe("server_reference", properties.server_reference)
         .maybe("authentication_method", properties.authentication_method)
@@ -272,25 +225,15 @@ fn describe_publish(publish: &Publish<'_>) -> Said {
         .put("topic", publish.topic)
         .put("packet_id", i64::from(publish.packet_id))
         .bytes("payload", Some(publish.payload))
-        .maybe(
-            "topic_alias",
-            properties.topic_alias.map(|alias| i64::from(alias.get())),
-        )
+        .maybe("topic_alias", properties.topic_alias.map(|alias| i64::from(alias.get())))
         .maybe("message_expiry_s", properties.message_expiry_s)
-        .maybe(
-            "payload_format",
-            forwardable.payload_format().map(i64::from),
-        )
+        .maybe("payload_format", forwardable.payload_format().map(i64::from))
         .maybe("content_type", forwardable.content_type())
         .maybe("response_topic", forwardable.response_topic())
         .bytes("correlation_data", forwardable.correlation_data())
         .user("user_properties", forwardable.user_properties());
     let ids: Vec<i64> = properties.subscription_ids().map(i64::from).collect();
-    if ids.is_empty() {
-        said
-    } else {
-        said.put("subscription_ids", ids)
-    }
+    if ids.is_empty() { said } else { said.put("subscription_ids", ids) }
 }
 
 fn describe_ack(ack: &Ack<'_>) -> Said {
@@ -302,10 +245,7 @@ fn describe_ack(ack: &Ack<'_>) -> Said {
 }
 
 fn describe_subscribe(subscribe: &Subscribe<'_>) -> Said {
-    let filters = subscribe
-        .filters
-        .iter()
-        .map(|(filter, options)| describe_filter(filter, options));
+    let filters = subscribe.filters.iter().map(|(filter, options)| describe_filter(filter, options));
     Said::default()
         .put("packet_id", i64::from(subscribe.packet_id))
         .maybe("subscription_id", subscribe.subscription_id)
@@ -315,37 +255,20 @@ fn describe_subscribe(subscribe: &Subscribe<'_>) -> Said {
 
 fn describe_filter(filter: &str, options: SubscribeOptions) -> String {
     let no_local = if options.no_local { " no_local" } else { "" };
-    let as_published = if options.retain_as_published {
-        " retain_as_published"
-    } else {
-        ""
-    };
+    let as_published = if options.retain_as_published { " retain_as_published" } else { "" };
     let handling = match options.retain_handling {
         0 => String::new(),
         handling => format!(" retain_handling={handling}"),
     };
-    format!(
-        "{filter} {}{no_local}{as_published}{handling}",
-        options.qos as u8
-    )
+    format!("{filter} {}{no_local}{as_published}{handling}", options.qos as u8)
 }
 
 fn describe_suback(suback: &Suback<'_>) -> Said {
-    describe_codes(
-        suback.packet_id,
-        suback.reason_string,
-        suback.user_properties,
-        suback.codes,
-    )
+    describe_codes(suback.packet_id, suback.reason_string, suback.user_properties, suback.codes)
 }
 
 fn describe_unsuback(unsuback: &Unsuback<'_>) -> Said {
-    let Unsuback {
-        packet_id,
-        reason_string,
-        user_properties,
-        codes,
-    } = *unsuback;
+    let Unsuback { packet_id, reason_string, user_properties, codes } = *unsuback;
     describe_codes(packet_id, reason_string, user_properties, codes)
 }
 
@@ -354,27 +277,14 @@ fn describe_codes(id: u16, reason: Option<&str>, user: UserProperties<'_>, codes
         .put("packet_id", i64::from(id))
         .maybe("reason_string", reason)
         .user("user_properties", user)
-        .put(
-            "codes",
-            codes
-                .iter()
-                .map(|&code| i64::from(code))
-                .collect::<Vec<_>>(),
-        )
+        .put("codes", codes.iter().map(|&code| i64::from(code)).collect::<Vec<_>>())
 }
 
 fn describe_unsubscribe(unsubscribe: &Unsubscribe<'_>) -> Said {
     Said::default()
         .put("packet_id", i64::from(unsubscribe.packet_id))
         .user("user_properties", unsubscribe.user_properties)
-        .put(
-            "filters",
-            unsubscribe
-                .filters
-                .iter()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        )
+        .put("filters", unsubscribe.filters.iter().map(str::to_owned).collect::<Vec<_>>())
 }
 
 fn describe_disconnect(disconnect: &Disconnect<'_>) -> Said {
@@ -443,11 +353,7 @@ fn a_packet_encodes_to_the_bytes_it_came_from() {
                 assert_ne!(again, bytes, "{name}");
             }
             let mut decoder = Decoder::with_version(case.role(), version, MAX_PACKET_BYTES);
-            assert_eq!(
-                decoder.decode(&again),
-                Ok(Some((packet, again.len()))),
-                "{name}"
-            );
+            assert_eq!(decoder.decode(&again), Ok(Some((packet, again.len()))), "{name}");
         }
     }
 }
@@ -475,12 +381,8 @@ fn every_packet_has_a_case_in_every_version() {
     for (_, case) in cases() {
         let Some(packet) = &case.packet else { continue };
         let mut levels = case.versions.clone().unwrap_or_default();
-        levels.extend(
-            case.fields
-                .get("version")
-                .and_then(Value::as_integer)
-                .and_then(|level| u8::try_from(level).ok()),
-        );
+        levels
+            .extend(case.fields.get("version").and_then(Value::as_integer).and_then(|level| u8::try_from(level).ok()));
         seen.entry(packet.clone()).or_default().extend(levels);
     }
     for packet in [
@@ -499,21 +401,14 @@ fn every_packet_has_a_case_in_every_version() {
         "pingresp",
         "disconnect",
     ] {
-        assert_eq!(
-            seen.get(packet),
-            Some(&BTreeSet::from([3, 4, 5])),
-            "{packet}"
-        );
+        assert_eq!(seen.get(packet), Some(&BTreeSet::from([3, 4, 5])), "{packet}");
     }
     assert_eq!(seen.get("auth"), Some(&BTreeSet::from([5])));
 }
 
 #[test]
 fn every_row_of_the_codec_has_a_case() {
-    let seen: BTreeSet<u16> = cases()
-        .into_iter()
-        .flat_map(|(_, case)| case.rows)
-        .collect();
+    let seen: BTreeSet<u16> = cases().into_iter().flat_map(|(_, case)| case.rows).collect();
     let codec = (1..=14).chain(15..=16).chain(18..=23).chain(59..=63);
     for row in codec.chain([66, 69, 70, 72, 87, 88, 116]) {
         assert!(seen.contains(&row), "row {row} has no case");
@@ -524,13 +419,8 @@ fn every_row_of_the_codec_has_a_case() {
 fn every_statement_of_the_standard_is_written_like_a_tag() {
     for (name, case) in cases() {
         for tag in case.spec {
-            let number = tag
-                .strip_prefix("MQTT5-")
-                .or_else(|| tag.strip_prefix("MQTT3-"));
-            assert!(
-                number.is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit())),
-                "{name}: {tag}"
-            );
+            let number = tag.strip_prefix("MQTT5-").or_else(|| tag.strip_prefix("MQTT3-"));
+            assert!(number.is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit())), "{name}: {tag}");
         }
     }
 }
@@ -538,15 +428,9 @@ fn every_statement_of_the_standard_is_written_like_a_tag() {
 #[test]
 fn every_fault_has_a_case() {
     // These two need the aliases of a connection; `codec/alias.rs` tests them.
-    let mut seen = BTreeSet::from([
-        "TopicAliasUnknown".to_owned(),
-        "TopicAliasMemory".to_owned(),
-    ]);
+    let mut seen = BTreeSet::from(["TopicAliasUnknown".to_owned(), "TopicAliasMemory".to_owned()]);
     seen.extend(cases().into_iter().filter_map(|(_, case)| case.error));
-    let kinds: BTreeSet<String> = DecodeError::KINDS
-        .iter()
-        .map(|&kind| kind.to_owned())
-        .collect();
+    let kinds: BTreeSet<String> = DecodeError::KINDS.iter().map(|&kind| kind.to_owned()).collect();
     assert_eq!(seen, kinds);
 }
 
@@ -554,11 +438,7 @@ fn every_fault_has_a_case() {
 fn every_property_is_in_a_packet_that_decodes() {
     let mut names = BTreeSet::new();
     for (_, case) in cases().iter().filter(|(_, case)| case.packet.is_some()) {
-        names.extend(
-            case.fields
-                .keys()
-                .map(|key| key.trim_start_matches("will_").to_owned()),
-        );
+        names.extend(case.fields.keys().map(|key| key.trim_start_matches("will_").to_owned()));
     }
     let wanted = [
         "payload_format",

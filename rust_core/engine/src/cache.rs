@@ -29,10 +29,7 @@ pub struct Generations {
 
 impl Default for Generations {
     fn default() -> Self {
-        Self {
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            wildcards: AtomicU64::new(0),
-        }
+        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], wildcards: AtomicU64::new(0) }
     }
 }
 
@@ -57,10 +54,7 @@ impl Generations {
     #[must_use]
     pub fn of(&self, bucket: u8) -> Generation {
         Generation {
-            bucket: self
-                .buckets
-                .get(usize::from(bucket))
-                .map_or(0, |count| count.load(Ordering::Acquire)),
+            bucket: self.buckets.get(usize::from(bucket)).map_or(0, |count| count.load(Ordering::Acquire)),
             wildcards: self.wildcards.load(Ordering::Acquire),
         }
     }
@@ -139,25 +133,12 @@ impl MatchCache {
     }
 
     /// Targets of a topic, if they are known and still right.
-    pub fn get(
-        &mut self,
-        mount: Option<&Arc<Mount>>,
-        topic: &str,
-        generations: &Generations,
-    ) -> Option<Arc<Targets>> {
+    pub fn get(&mut self, mount: Option<&Arc<Mount>>, topic: &str, generations: &Generations) -> Option<Arc<Targets>> {
         let hash = self.hash(mount, topic);
-        if let Some(entry) = self
-            .young
-            .find(hash, |entry| entry.is_for(hash, mount, topic))
-        {
-            return (entry.generation == generations.of(entry.bucket))
-                .then(|| Arc::clone(&entry.targets));
+        if let Some(entry) = self.young.find(hash, |entry| entry.is_for(hash, mount, topic)) {
+            return (entry.generation == generations.of(entry.bucket)).then(|| Arc::clone(&entry.targets));
         }
-        let (entry, _) = self
-            .old
-            .find_entry(hash, |entry| entry.is_for(hash, mount, topic))
-            .ok()?
-            .remove();
+        let (entry, _) = self.old.find_entry(hash, |entry| entry.is_for(hash, mount, topic)).ok()?.remove();
         if entry.generation != generations.of(entry.bucket) {
             return None;
         }
@@ -176,37 +157,25 @@ impl MatchCache {
         targets: Arc<Targets>,
     ) {
         let hash = self.hash(mount, topic);
-        if let Ok(found) = self
-            .young
-            .find_entry(hash, |entry| entry.is_for(hash, mount, topic))
-        {
+        if let Ok(found) = self.young.find_entry(hash, |entry| entry.is_for(hash, mount, topic)) {
             let entry = found.into_mut();
             entry.generation = generation;
             entry.targets = targets;
             return;
         }
-        self.insert_entry(Entry {
-            hash,
-            mount: mount.cloned(),
-            topic: topic.into(),
-            bucket,
-            generation,
-            targets,
-        });
+        self.insert_entry(Entry { hash, mount: mount.cloned(), topic: topic.into(), bucket, generation, targets });
     }
 
     fn insert_entry(&mut self, entry: Entry) {
         if self.young.len() >= HALF {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young
-            .insert_unique(entry.hash, entry, |entry| entry.hash);
+        self.young.insert_unique(entry.hash, entry, |entry| entry.hash);
     }
 
     /// Forgets what is out of date, so that ended sessions are freed where nobody publishes any more.
     pub fn sweep(&mut self, generations: &Generations) {
         self.old = HashTable::new();
-        self.young
-            .retain(|entry| entry.generation == generations.of(entry.bucket));
+        self.young.retain(|entry| entry.generation == generations.of(entry.bucket));
     }
 }

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use pybroker_core::codec::Version;
 use pybroker_core::reason::ReasonCode;
 
+use crate::command::Command;
 use crate::connection::{Connection, Holder, Phase, Verdict};
 use crate::counters::Metric;
 use crate::events::{Cause, Event};
 use crate::hub::Hub;
 use crate::link::{ConnId, Link};
 use crate::outbox::{Flushed, HARD_MARK};
-use crate::shard::{Command, Shard, shard_of};
+use crate::shard::{Shard, shard_of};
 use crate::sys;
 
 /// How long an ended connection is kept to let the peer read the last packet.
 const LINGER_MS: u64 = 1_000;
-/// A consumer whose socket took nothing for so long is ended. [decision: twice EMQX's send_timeout of 15 s]
+/// A consumer whose socket took nothing for so long is ended. [decision: twice EMQX's `send_timeout` of 15 s]
 const SEND_TIMEOUT_MS: u64 = 30_000;
 /// How often a connected client with open inbound QoS 2 ids or a retry interval is looked at.
 const HOUSEKEEPING_MS: u64 = 1_000;
@@ -26,11 +27,7 @@ impl Hub {
     /// Asks the shard of a connection to end it.
     pub fn end_connection(&self, conn: ConnId, reason: u8, cause: Cause) {
         if let Some(mailbox) = self.shards.get(shard_of(conn)) {
-            mailbox.push(Command::Disconnect {
-                conn,
-                reason,
-                cause,
-            });
+            mailbox.push(Command::Disconnect { conn, reason, cause });
         }
     }
 }
@@ -39,20 +36,14 @@ impl Shard {
     /// Ends a connection: session detached, Python told, DISCONNECT sent, then a lingering close.
     ///
     /// `note` overrides whether the will is sent; `None` leaves it to the cause. [MQTT5-3.14.4-3] [MQTT5-3.1.2-10]
-    pub(crate) fn close(
-        &mut self,
-        mut conn: Box<Connection>,
-        cause: Cause,
-        reason: u8,
-        note: Option<bool>,
-    ) {
+    pub(crate) fn close(&mut self, mut conn: Box<Connection>, cause: Cause, reason: u8, note: Option<bool>) {
         if conn.phase == Phase::Lingering {
             // The time is up, or the peer has closed too.
             return self.drop_connection(&conn);
         }
         let phase = conn.phase;
         self.report_end(&conn, cause, reason, note);
-        let link = self.take_link(&mut conn);
+        let link = Self::take_link(&mut conn);
         conn.phase = Phase::Lingering;
         conn.pending = None;
         conn.input = Vec::new();
@@ -63,17 +54,10 @@ impl Shard {
         let is_mutual = matches!(cause, Cause::Tcp | Cause::Normal | Cause::WithWill);
         let Some(mut link) = link else {
             sys::finish_sending(conn.fd.as_fd());
-            return if is_mutual {
-                self.drop_connection(&conn)
-            } else {
-                self.linger(conn)
-            };
+            return if is_mutual { self.drop_connection(&conn) } else { self.linger(conn) };
         };
         let has_heard = phase.is_connected() || phase == Phase::Authenticating;
-        link.say_goodbye(
-            &mut self.dispatcher.outlet,
-            if has_heard { reason } else { 0 },
-        );
+        link.say_goodbye(&mut self.dispatcher.outlet, if has_heard { reason } else { 0 });
         match link.flush(&mut self.dispatcher.outlet) {
             Flushed::Broken => return self.drop_connection(&conn),
             Flushed::Empty if is_mutual => return self.drop_connection(&conn),
@@ -96,8 +80,7 @@ impl Shard {
 
     /// Tells Python about the end, if it knows of the connection.
     fn report_end(&mut self, conn: &Connection, cause: Cause, reason: u8, note: Option<bool>) {
-        let is_known = conn.session().is_some()
-            || matches!(conn.phase, Phase::Deciding | Phase::Authenticating);
+        let is_known = conn.session().is_some() || matches!(conn.phase, Phase::Deciding | Phase::Authenticating);
         if !is_known {
             return;
         }
@@ -113,7 +96,7 @@ impl Shard {
     }
 
     /// The sending half, back from the session if it is still this connection's.
-    fn take_link(&mut self, conn: &mut Connection) -> Option<Box<Link>> {
+    fn take_link(conn: &mut Connection) -> Option<Box<Link>> {
         match std::mem::replace(&mut conn.holder, Holder::Nobody) {
             Holder::Own(link) => Some(link),
             Holder::Session(session) => {
@@ -128,20 +111,12 @@ impl Shard {
     pub(crate) fn next_check(&self, conn: &Connection) -> Option<u64> {
         let now_ms = self.now_ms();
         let phase_ends = (conn.deadline_ms > 0).then_some(conn.deadline_ms);
-        let silence_ends = (conn.silence_ms > 0 && conn.phase.is_connected())
-            .then(|| conn.heard_ms + conn.silence_ms);
-        let needs_care =
-            conn.open_qos2 > 0 || conn.is_stalled || !conn.held.is_empty() || self.retries(conn);
+        let silence_ends = (conn.silence_ms > 0 && conn.phase.is_connected()).then(|| conn.heard_ms + conn.silence_ms);
+        let needs_care = conn.open_qos2 > 0 || conn.is_stalled || !conn.held.is_empty() || self.retries(conn);
         let care = (needs_care && conn.phase.is_connected()).then(|| now_ms + HOUSEKEEPING_MS);
         // Whoever has neither keep alive nor anything open is looked at seldom, for a stuck socket only.
-        let idle = conn
-            .phase
-            .is_connected()
-            .then(|| now_ms + SEND_TIMEOUT_MS / 2);
-        [phase_ends, silence_ends, care, idle]
-            .into_iter()
-            .flatten()
-            .min()
+        let idle = conn.phase.is_connected().then(|| now_ms + SEND_TIMEOUT_MS / 2);
+        [phase_ends, silence_ends, care, idle].into_iter().flatten().min()
     }
 
     fn retries(&self, conn: &Connection) -> bool {
@@ -158,36 +133,19 @@ impl Shard {
         if conn.phase.is_connected() {
             if conn.silence_ms > 0 && now_ms >= conn.heard_ms + conn.silence_ms {
                 // [MQTT5-3.1.2-22] [MQTT3-3.1.2-24]
-                return self.close(
-                    conn,
-                    Cause::KeepAlive,
-                    ReasonCode::KeepAliveTimeout as u8,
-                    None,
-                );
+                return self.close(conn, Cause::KeepAlive, ReasonCode::KeepAliveTimeout as u8, None);
             }
             if self.is_stuck(&mut conn) {
-                return self.close(
-                    conn,
-                    Cause::SlowConsumer,
-                    ReasonCode::QuotaExceeded as u8,
-                    None,
-                );
+                return self.close(conn, Cause::SlowConsumer, ReasonCode::QuotaExceeded as u8, None);
             }
-            if conn.is_stalled
-                && conn.held.is_empty()
-                && conn.with_link(|link| link.has_room()).unwrap_or(true)
-            {
+            if conn.is_stalled && conn.held.is_empty() && conn.with_link(|link| link.has_room()).unwrap_or(true) {
                 conn.is_stalled = false;
             }
             self.expire_inbound(&mut conn);
             if self.retries(&conn) {
                 self.retry(&conn);
             }
-            let verdict = if conn.held.is_empty() {
-                Verdict::Continue
-            } else {
-                self.let_go(&mut conn)
-            };
+            let verdict = if conn.held.is_empty() { Verdict::Continue } else { self.let_go(&mut conn) };
             if verdict != Verdict::Continue {
                 return self.settle_connection(conn, verdict);
             }
@@ -203,11 +161,7 @@ impl Shard {
         // [MQTT5-3.1.4] Nothing is said to who never introduced itself.
         let fields = vec![
             ("listener", conn.listener.spec.name.clone()),
-            (
-                "peer",
-                conn.source
-                    .map_or_else(String::new, |peer| peer.to_string()),
-            ),
+            ("peer", conn.source.map_or_else(String::new, |peer| peer.to_string())),
             ("phase", format!("{:?}", conn.phase).to_lowercase()),
         ];
         self.log(20, "idle_timeout", fields);
@@ -218,9 +172,7 @@ impl Shard {
     fn is_stuck(&mut self, conn: &mut Connection) -> bool {
         let now_ms = self.now_ms();
         conn.with_link(|link| {
-            let is_silent = link
-                .blocked_since_ms
-                .is_some_and(|since| now_ms >= since + SEND_TIMEOUT_MS);
+            let is_silent = link.blocked_since_ms.is_some_and(|since| now_ms >= since + SEND_TIMEOUT_MS);
             is_silent || link.unsent_bytes() > 2 * HARD_MARK
         })
         .unwrap_or(false)
@@ -238,10 +190,7 @@ impl Shard {
         });
         if let Some((expired, open)) = outcome {
             conn.open_qos2 = u16::try_from(open).unwrap_or(u16::MAX);
-            self.dispatcher
-                .outlet
-                .tally
-                .add(Metric::MessagesDroppedAwaitPubrelTimeout, expired as u64);
+            self.dispatcher.outlet.tally.add(Metric::MessagesDroppedAwaitPubrelTimeout, expired as u64);
         }
     }
 
@@ -253,8 +202,7 @@ impl Shard {
             return;
         }
         self.with_window(conn, |shard, session, state| {
-            let is_due =
-                state.window.inflight_len() > 0 && now_ms >= state.retried_ms + interval_ms;
+            let is_due = state.window.inflight_len() > 0 && now_ms >= state.retried_ms + interval_ms;
             if is_due {
                 state.retried_ms = now_ms;
                 session.resume(state, &mut shard.dispatcher.outlet);

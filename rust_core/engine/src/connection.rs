@@ -74,10 +74,7 @@ pub enum Pending {
 
 /// What of CONNECT is needed later.
 #[derive(Debug, Clone, Default)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent facts of one CONNECT"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts of one CONNECT")]
 pub struct Terms {
     /// Receive maximum of the client.
     pub receive_maximum: u16,
@@ -109,10 +106,7 @@ pub struct Buckets {
 }
 
 /// The reading half of a connection.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent facts about a socket"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about a socket")]
 pub struct Connection {
     /// Its number.
     pub id: ConnId,
@@ -183,11 +177,8 @@ impl Connection {
         } else {
             Phase::Connect
         };
-        let patience_ms = if phase == Phase::Proxy {
-            listener.spec.proxy_timeout_ms
-        } else {
-            listener.spec.idle_timeout_ms
-        };
+        let patience_ms =
+            if phase == Phase::Proxy { listener.spec.proxy_timeout_ms } else { listener.spec.idle_timeout_ms };
         Self {
             id,
             fd,
@@ -240,9 +231,7 @@ impl Connection {
     /// Whether input must wait now.
     #[must_use]
     pub fn is_held_back(&self, now_ms: u64) -> bool {
-        matches!(self.phase, Phase::Deciding | Phase::Waiting)
-            || self.is_stalled
-            || self.paused_until_ms > now_ms
+        matches!(self.phase, Phase::Deciding | Phase::Waiting) || self.is_stalled || self.paused_until_ms > now_ms
     }
 
     /// Runs `act` on the sending half, if it is still this connection's.
@@ -251,11 +240,7 @@ impl Connection {
             Holder::Own(link) => Some(act(link)),
             Holder::Session(session) => {
                 let mut state = session.lock();
-                state
-                    .link
-                    .as_deref_mut()
-                    .filter(|link| link.conn == self.id)
-                    .map(act)
+                state.link.as_deref_mut().filter(|link| link.conn == self.id).map(act)
             }
             Holder::Nobody => None,
         }
@@ -288,9 +273,6 @@ impl Verdict {
     /// A protocol error with its code.
     #[must_use]
     pub fn protocol(reason: pybroker_core::reason::ReasonCode) -> Self {
-        Self::Close {
-            cause: Cause::Protocol,
-            reason: reason as u8,
-        }
+        Self::Close { cause: Cause::Protocol, reason: reason as u8 }
     }
 }

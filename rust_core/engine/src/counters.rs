@@ -127,9 +127,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self {
-            counts: [const { AtomicU64::new(0) }; LEN],
-        }
+        Self { counts: [const { AtomicU64::new(0) }; LEN] }
     }
 }
 
@@ -137,9 +135,7 @@ impl Counters {
     /// Current value of one counter; settled at the end of each turn.
     #[must_use]
     pub fn get(&self, metric: Metric) -> u64 {
-        self.counts
-            .get(metric as usize)
-            .map_or(0, |count| count.load(Ordering::Relaxed))
+        self.counts.get(metric as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 }
 
@@ -165,11 +161,6 @@ mod tests {
     fn the_table_has_each_metric_at_its_place_and_each_name_once() {
         let names: HashSet<_> = METRICS.iter().map(|(_, name)| name).collect();
         assert_eq!(names.len(), METRICS.len());
-        assert!(
-            METRICS
-                .iter()
-                .enumerate()
-                .all(|(at, (metric, _))| *metric as usize == at)
-        );
+        assert!(METRICS.iter().enumerate().all(|(at, (metric, _))| *metric as usize == at));
     }
 }

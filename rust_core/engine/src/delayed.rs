@@ -103,11 +103,7 @@ impl Delayed {
         }
         self.sequence += 1;
         let is_first = self.next_at_ms().is_none_or(|first| at_ms < first);
-        self.heap.push(Reverse(Due {
-            at_ms,
-            sequence: self.sequence,
-            message,
-        }));
+        self.heap.push(Reverse(Due { at_ms, sequence: self.sequence, message }));
         Some(is_first)
     }
 

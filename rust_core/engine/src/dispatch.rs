@@ -13,15 +13,13 @@ use pybroker_core::mountpoint;
 use pybroker_core::route::{self, Audience, Plan};
 use pybroker_core::session::{Entry, Offer, Overflow};
 use pybroker_core::topic;
-use pybroker_core::trie::{
-    self, Matches, PickRequest, SharedGroup, SubscriberId, SubscriptionOptions,
-};
+use pybroker_core::trie::{self, Matches, PickRequest, SharedGroup, SubscriberId, SubscriptionOptions};
 
 use crate::cache::{MatchCache, Target, Targets, is_same_mount};
-use crate::counters::Metric;
+use crate::counters::{Metric, Tally};
 use crate::hub::Hub;
 use crate::link::{Link, Outlet, Written};
-use crate::outbox::{FLUSH_MARK, Flushed, SHARE_MARK};
+use crate::outbox::{BufferPool, FLUSH_MARK, Flushed, SHARE_MARK};
 use crate::publication::{self, Dispatched, Form, Frame, Frames, Grant, Inbound, Run, stable_hash};
 use crate::retained::Stored;
 use crate::session::{Session, State};
@@ -47,12 +45,7 @@ impl Dispatcher {
     #[must_use]
     pub fn new(hub: &Hub, now_ms: u64) -> Self {
         Self {
-            outlet: Outlet {
-                pool: Default::default(),
-                tally: Default::default(),
-                now_ms,
-                settings: own_copy(hub),
-            },
+            outlet: Outlet { pool: BufferPool::default(), tally: Tally::default(), now_ms, settings: own_copy(hub) },
             cache: MatchCache::default(),
             dirty: Vec::new(),
             frames: Frames::default(),
@@ -76,17 +69,12 @@ impl Dispatcher {
         if inbound.is_retain && !self.retain(hub, inbound, &mut message) {
             return Dispatched::Quota;
         }
-        if inbound.is_retain
-            && inbound.payload.is_empty()
-            && self.outlet.settings.is_retained_clear_stopped
-        {
+        if inbound.is_retain && inbound.payload.is_empty() && self.outlet.settings.is_retained_clear_stopped {
             return Dispatched::Delivered;
         }
         if targets.is_empty() {
             self.outlet.tally.count(Metric::MessagesDropped);
-            self.outlet
-                .tally
-                .count(Metric::MessagesDroppedNoSubscribers);
+            self.outlet.tally.count(Metric::MessagesDroppedNoSubscribers);
             return Dispatched::NoSubscribers;
         }
         self.frames.clear();
@@ -104,31 +92,18 @@ impl Dispatcher {
     /// Monotonic deadline of a publication: its own interval, bounded by the broker's.
     fn deadline(&self, expiry_s: Option<u32>) -> u64 {
         let cap_ms = self.outlet.settings.message_expiry_ms;
-        let own = expiry_s.map_or(NEVER, |s| {
-            self.outlet.now_ms.saturating_add(u64::from(s) * 1000)
-        });
-        if cap_ms == 0 {
-            own
-        } else {
-            own.min(self.outlet.now_ms.saturating_add(cap_ms))
-        }
+        let own = expiry_s.map_or(NEVER, |s| self.outlet.now_ms.saturating_add(u64::from(s) * 1000));
+        if cap_ms == 0 { own } else { own.min(self.outlet.now_ms.saturating_add(cap_ms)) }
     }
 
     /// Who gets messages of this topic; `None` when it is not a valid topic name.
     fn targets(&mut self, hub: &Hub, inbound: &Inbound<'_>) -> Option<Arc<Targets>> {
-        if let Some(targets) = self
-            .cache
-            .get(inbound.mount, inbound.topic, &hub.generations)
-        {
+        if let Some(targets) = self.cache.get(inbound.mount, inbound.topic, &hub.generations) {
             return Some(targets);
         }
         topic::validate_topic(inbound.topic, self.outlet.settings.max_topic_levels).ok()?;
         self.routed.clear();
-        mountpoint::mount(
-            inbound.mount.map_or("", |mount| &mount.prefix),
-            inbound.topic,
-            &mut self.routed,
-        );
+        mountpoint::mount(inbound.mount.map_or("", |mount| &mount.prefix), inbound.topic, &mut self.routed);
         let bucket = trie::generation_bucket(topic::first_level(&self.routed)).unwrap_or(0);
         let trie = hub.trie.read();
         let generation = hub.generations.of(bucket);
@@ -137,42 +112,21 @@ impl Dispatcher {
                 .and_then(|session| session.mount.clone())
                 .is_some_and(|mount| mountpoint::hidden_from(&mount.prefix, &self.routed))
         };
-        route::plan(
-            &trie,
-            &self.routed,
-            &mut self.matches,
-            is_hidden,
-            &mut self.plan,
-        );
+        route::plan(&trie, &self.routed, &mut self.matches, is_hidden, &mut self.plan);
         drop(trie);
         let targets = Arc::new(resolve(hub, &mut self.plan));
-        self.cache.insert(
-            inbound.mount,
-            inbound.topic,
-            bucket,
-            generation,
-            Arc::clone(&targets),
-        );
+        self.cache.insert(inbound.mount, inbound.topic, bucket, generation, Arc::clone(&targets));
         Some(targets)
     }
 
     /// Stores or clears the retained message. False: a limit refuses the publication.
-    fn retain(
-        &mut self,
-        hub: &Hub,
-        inbound: &Inbound<'_>,
-        message: &mut Option<Arc<Message>>,
-    ) -> bool {
+    fn retain(&mut self, hub: &Hub, inbound: &Inbound<'_>, message: &mut Option<Arc<Message>>) -> bool {
         if !self.outlet.settings.is_retainer_enabled {
             return true;
         }
         let deadline = self.deadline(inbound.expiry_s);
         let message = message.get_or_insert_with(|| inbound.to_message(deadline));
-        if hub
-            .retained
-            .store(message, self.outlet.now_ms, &self.outlet.settings)
-            == Stored::Refused
-        {
+        if hub.retained.store(message, self.outlet.now_ms, &self.outlet.settings) == Stored::Refused {
             self.outlet.tally.count(Metric::MessagesRetainedDropped);
             self.outlet.tally.count(Metric::MessagesDropped);
             return false;
@@ -242,14 +196,8 @@ impl Dispatcher {
             topic_hash: stable_hash(inbound.topic),
             random: self.random.hash_one(self.draws),
         };
-        let is_online =
-            |id: SubscriberId| hub.session(id).is_some_and(|session| session.is_online());
-        let (id, options) = group.pick(
-            self.outlet.settings.shared_strategy,
-            &request,
-            &is_online,
-            skip,
-        )?;
+        let is_online = |id: SubscriberId| hub.session(id).is_some_and(|session| session.is_online());
+        let (id, options) = group.pick(self.outlet.settings.shared_strategy, &request, &is_online, skip)?;
         Some((hub.session(id)?, options))
     }
 
@@ -288,25 +236,14 @@ impl Dispatcher {
         run.delivered > 0
     }
 
-    fn deliver(
-        &mut self,
-        hub: &Hub,
-        run: &mut Run<'_>,
-        session: &Arc<Session>,
-        state: &mut State,
-        grant: &Grant<'_>,
-    ) {
+    fn deliver(&mut self, hub: &Hub, run: &mut Run<'_>, session: &Arc<Session>, state: &mut State, grant: &Grant<'_>) {
         if state.is_ended {
             return;
         }
         run.present += 1;
         let settings = run.settings;
         let granted = QoS::try_from(grant.qos).unwrap_or(QoS::AtMostOnce);
-        let qos = if settings.upgrades_qos {
-            granted.max(run.inbound.qos)
-        } else {
-            granted.min(run.inbound.qos)
-        };
+        let qos = if settings.upgrades_qos { granted.max(run.inbound.qos) } else { granted.min(run.inbound.qos) };
         let State { link, window, .. } = &mut *state;
         match (qos, link.as_deref_mut()) {
             (QoS::AtMostOnce, Some(link)) => {
@@ -326,8 +263,7 @@ impl Dispatcher {
                 match window.offer(entry, has_room, receive_maximum, &settings.limits) {
                     Offer::Send { packet_id } => {
                         if let Some(link) = link
-                            && self.write(run, session, link, grant, qos, packet_id)
-                                == Written::TooLarge
+                            && self.write(run, session, link, grant, qos, packet_id) == Written::TooLarge
                         {
                             window.abandon(packet_id);
                         }
@@ -388,10 +324,7 @@ impl Dispatcher {
             link.flush(&mut self.outlet);
         }
         // After an early flush the end of the turn must look again: more may wait for the room that it made.
-        if !link.is_dirty
-            && (is_large || !link.outbox.is_empty())
-            && link.blocked_since_ms.is_none()
-        {
+        if !link.is_dirty && (is_large || !link.outbox.is_empty()) && link.blocked_since_ms.is_none() {
             link.is_dirty = true;
             self.dirty.push(Arc::clone(session));
         }
@@ -441,51 +374,24 @@ impl Dispatcher {
             link.count_publish(&mut self.outlet.tally, qos);
             return Written::Yes;
         }
-        let view = if is_own_view {
-            0
-        } else {
-            session
-                .mount
-                .as_ref()
-                .map_or(1, |mount| Arc::as_ptr(mount) as usize)
-        };
+        let view = if is_own_view { 0 } else { session.mount.as_ref().map_or(1, |mount| Arc::as_ptr(mount) as usize) };
         let form = Form {
             is_v5: link.version == Version::V5,
             qos,
             is_retain: grant.is_retain,
-            ids: if grant.ids.is_empty() {
-                (0, 0)
-            } else {
-                (grant.ids.as_ptr() as usize, grant.ids.len())
-            },
+            ids: if grant.ids.is_empty() { (0, 0) } else { (grant.ids.as_ptr() as usize, grant.ids.len()) },
             view,
         };
-        let frame = self
-            .frames
-            .get(form)
-            .unwrap_or_else(|| self.encode(run, session, link.version, grant, form));
-        let payload_bytes = if frame.is_head {
-            run.inbound.payload.len()
-        } else {
-            0
-        };
+        let frame = self.frames.get(form).unwrap_or_else(|| self.encode(run, session, link.version, grant, form));
+        let payload_bytes = if frame.is_head { run.inbound.payload.len() } else { 0 };
         if !link.takes(frame.end - frame.start + payload_bytes) {
             return self.too_large();
         }
-        let bytes = self
-            .frames
-            .bytes
-            .get(frame.start..frame.end)
-            .unwrap_or_default();
+        let bytes = self.frames.bytes.get(frame.start..frame.end).unwrap_or_default();
         if qos == QoS::AtMostOnce {
             link.outbox.append(&mut self.outlet.pool, bytes);
         } else {
-            link.outbox.append_with_packet_id(
-                &mut self.outlet.pool,
-                bytes,
-                frame.packet_id_at,
-                packet_id,
-            );
+            link.outbox.append_with_packet_id(&mut self.outlet.pool, bytes, frame.packet_id_at, packet_id);
         }
         if frame.is_head {
             link.outbox.append_payload(run.message());
@@ -501,15 +407,8 @@ impl Dispatcher {
     }
 
     /// Encodes a form that is not there yet.
-    fn encode(
-        &mut self,
-        run: &Run<'_>,
-        session: &Session,
-        version: Version,
-        grant: &Grant<'_>,
-        form: Form,
-    ) -> Frame {
-        let topic = self.view(run.inbound, session);
+    fn encode(&mut self, run: &Run<'_>, session: &Session, version: Version, grant: &Grant<'_>, form: Form) -> Frame {
+        let topic = Self::view(run.inbound, session);
         let publish = run.publish(&topic, grant, form.qos, 0, self.outlet.now_ms);
         let start = self.frames.bytes.len();
         let is_head = run.inbound.payload.len() >= SHARE_MARK;
@@ -519,14 +418,8 @@ impl Dispatcher {
             codec::encode_publish(&mut self.frames.bytes, version, &publish);
         }
         let end = self.frames.bytes.len();
-        let packet_id_at =
-            publication::packet_id_at(self.frames.bytes.get(start..end).unwrap_or_default());
-        let frame = Frame {
-            start,
-            end,
-            packet_id_at,
-            is_head,
-        };
+        let packet_id_at = publication::packet_id_at(self.frames.bytes.get(start..end).unwrap_or_default());
+        let frame = Frame { start, end, packet_id_at, is_head };
         self.frames.forms.push((form, frame));
         frame
     }
@@ -541,14 +434,14 @@ impl Dispatcher {
         qos: QoS,
         packet_id: u16,
     ) -> Written {
-        let topic = self.view(run.inbound, session);
+        let topic = Self::view(run.inbound, session);
         let shared = (run.inbound.payload.len() >= SHARE_MARK).then(|| Arc::clone(run.message()));
         let mut publish = run.publish(&topic, grant, qos, packet_id, self.outlet.now_ms);
         link.write_publish(&mut self.outlet, &mut publish, shared.as_ref())
     }
 
     /// The topic as the receiver knows it.
-    fn view<'a>(&self, inbound: &Inbound<'a>, session: &Session) -> Cow<'a, str> {
+    fn view<'a>(inbound: &Inbound<'a>, session: &Session) -> Cow<'a, str> {
         if is_same_mount(inbound.mount, session.mount.as_ref()) {
             return Cow::Borrowed(inbound.topic);
         }
@@ -618,15 +511,10 @@ pub fn flush(hub: &Hub, session: &Session, state: &mut State, out: &mut Outlet) 
 fn resolve(hub: &Hub, plan: &mut Plan) -> Targets {
     let mut direct = Vec::with_capacity(plan.deliveries.len());
     let mut sessions = Vec::with_capacity(plan.deliveries.len());
-    hub.with_sessions(
-        plan.deliveries.iter().map(|delivery| delivery.id),
-        |session| sessions.push(Arc::clone(session)),
-    );
+    hub.with_sessions(plan.deliveries.iter().map(|delivery| delivery.id), |session| sessions.push(Arc::clone(session)));
     let mut sessions = sessions.into_iter().peekable();
     for delivery in plan.deliveries.drain(..) {
-        if sessions
-            .peek()
-            .is_some_and(|session| session.id == delivery.id)
+        if sessions.peek().is_some_and(|session| session.id == delivery.id)
             && let Some(session) = sessions.next()
         {
             direct.push(Target {
@@ -638,20 +526,13 @@ fn resolve(hub: &Hub, plan: &mut Plan) -> Targets {
             });
         }
     }
-    Targets {
-        direct: direct.into_boxed_slice(),
-        groups: std::mem::take(&mut plan.groups).into_boxed_slice(),
-    }
+    Targets { direct: direct.into_boxed_slice(), groups: std::mem::take(&mut plan.groups).into_boxed_slice() }
 }
 
 /// Whether the receiver's own view of the topic begins with `$` although its mountpoint hides that from the trie.
 fn is_hidden(inbound: &Inbound<'_>, session: &Session) -> bool {
     let prefix = session.mount.as_ref().map_or("", |mount| &mount.prefix);
     let mut routed = String::new();
-    mountpoint::mount(
-        inbound.mount.map_or("", |mount| &mount.prefix),
-        inbound.topic,
-        &mut routed,
-    );
+    mountpoint::mount(inbound.mount.map_or("", |mount| &mount.prefix), inbound.topic, &mut routed);
     mountpoint::hidden_from(prefix, &routed)
 }

@@ -12,6 +12,7 @@ use pybroker_core::reason::ReasonCode;
 use pybroker_core::topic::TopicError;
 use pybroker_core::trie::SubscriberId;
 
+use crate::command::Command;
 use crate::dispatch::Dispatcher;
 use crate::events::{Cause, Event, WillMessage};
 use crate::hub::Hub;
@@ -19,7 +20,7 @@ use crate::link::ConnId;
 use crate::listener::{Listener, ListenerSpec};
 use crate::publication::{Dispatched, Inbound};
 use crate::session::Session;
-use crate::shard::{Command, Shard, shard_of};
+use crate::shard::{Shard, shard_of};
 use crate::subscriptions::Granted;
 use crate::sys;
 
@@ -57,14 +58,9 @@ impl Engine {
     /// The system's error when no descriptor is left.
     pub fn new(io_threads: usize) -> io::Result<Self> {
         let hub = Arc::new(Hub::new(io_threads)?);
-        let mut shards = (0..io_threads.max(1))
-            .map(|index| Shard::new(index, Arc::clone(&hub)))
-            .collect::<io::Result<Vec<_>>>()?;
-        let driven = if io_threads == 0 {
-            shards.pop().map(Mutex::new)
-        } else {
-            None
-        };
+        let mut shards =
+            (0..io_threads.max(1)).map(|index| Shard::new(index, Arc::clone(&hub))).collect::<io::Result<Vec<_>>>()?;
+        let driven = if io_threads == 0 { shards.pop().map(Mutex::new) } else { None };
         Ok(Self {
             dispatcher: Mutex::new(Dispatcher::new(&hub, sys::now_ms())),
             hub,
@@ -81,9 +77,7 @@ impl Engine {
     pub fn start(&self) -> io::Result<()> {
         for mut shard in self.waiting.lock().drain(..) {
             let name = format!("shard-{}", shard.index);
-            let thread = std::thread::Builder::new()
-                .name(name)
-                .spawn(move || run_shard(&mut shard))?;
+            let thread = std::thread::Builder::new().name(name).spawn(move || run_shard(&mut shard))?;
             self.threads.lock().push(thread);
         }
         Ok(())
@@ -219,18 +213,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`TopicError`] when the filter is not valid.
-    pub fn subscribe(
-        &self,
-        id: SubscriberId,
-        filter: &str,
-        granted: Granted,
-    ) -> Result<Option<bool>, TopicError> {
+    pub fn subscribe(&self, id: SubscriberId, filter: &str, granted: Granted) -> Result<Option<bool>, TopicError> {
         let Some(session) = self.hub.session(id) else {
             return Ok(None);
         };
-        let (is_new, replay) = self
-            .hub
-            .subscribe(&session, filter, granted, sys::now_ms())?;
+        let (is_new, replay) = self.hub.subscribe(&session, filter, granted, sys::now_ms())?;
         self.with_dispatcher(|hub, dispatcher| {
             let mut state = session.lock();
             if state.link.is_some() {
@@ -247,9 +234,7 @@ impl Engine {
     /// # Errors
     /// [`TopicError`] when the filter is not valid.
     pub fn unsubscribe(&self, id: SubscriberId, filter: &str) -> Result<bool, TopicError> {
-        self.hub
-            .session(id)
-            .map_or(Ok(false), |session| self.hub.unsubscribe(&session, filter))
+        self.hub.session(id).map_or(Ok(false), |session| self.hub.unsubscribe(&session, filter))
     }
 
     /// Runs `read` on the state of a session.
@@ -284,10 +269,7 @@ impl Engine {
         let mut shard = shard.lock();
         while !shard.is_stopped() && Instant::now() < end {
             if let Err(error) = shard.turn(Some(10)) {
-                self.hub.events.push(Event::ShardFailed {
-                    shard: 0,
-                    text: error.to_string(),
-                });
+                self.hub.events.push(Event::ShardFailed { shard: 0, text: error.to_string() });
                 return;
             }
         }

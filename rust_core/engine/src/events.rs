@@ -99,6 +99,7 @@ pub struct PeerInfo {
 
 /// A CONNECT with everything that a decision may rest on.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of the packet")]
 pub struct ConnectInfo {
     /// Protocol version.
     pub version: Version,

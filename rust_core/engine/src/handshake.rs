@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pybroker_core::codec::alias::InboundAliases;
-use pybroker_core::codec::{
-    Auth, Connack, ConnackProperties, Connect, Packet, Property, QoS, UserProperties, Version,
-};
+use pybroker_core::codec::{Auth, Connack, ConnackProperties, Connect, Packet, Property, QoS, UserProperties, Version};
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::topic;
 
@@ -76,16 +74,13 @@ impl Shard {
         }));
         if let Some(reason) = fault {
             self.refuse_now(conn, version, reason as u8, 0, None);
-            return Verdict::Close {
-                cause: Cause::Protocol,
-                reason: 0,
-            };
+            return Verdict::Close { cause: Cause::Protocol, reason: 0 };
         }
-        let info = Box::new(self.connect_info(conn, connect));
+        let info = Box::new(Self::connect_info(conn, connect));
         self.ask(conn, |conn, _| Event::Connect { conn, info })
     }
 
-    fn connect_info(&self, conn: &mut Connection, connect: &Connect<'_>) -> ConnectInfo {
+    fn connect_info(conn: &mut Connection, connect: &Connect<'_>) -> ConnectInfo {
         let properties = &connect.properties;
         ConnectInfo {
             version: connect.version,
@@ -128,27 +123,27 @@ impl Shard {
     pub(crate) fn accept(
         &mut self,
         id: ConnId,
-        session: Arc<Session>,
+        session: &Arc<Session>,
         claim: u64,
         is_present: bool,
         keep_alive_s: u16,
-        extra: Option<Box<ConnackExtra>>,
+        extra: Option<&ConnackExtra>,
     ) {
         let Some(mut conn) = self.take(id) else {
-            return self.report_stale(id, &session);
+            return self.report_stale(id, session);
         };
         if !matches!(conn.phase, Phase::Deciding | Phase::Authenticating) {
-            self.report_stale(id, &session);
+            self.report_stale(id, session);
             return self.put(conn);
         }
         let Holder::Own(mut link) = std::mem::replace(&mut conn.holder, Holder::Nobody) else {
-            self.report_stale(id, &session);
+            self.report_stale(id, session);
             return self.put(conn);
         };
         self.agree(&mut conn, &mut link, keep_alive_s);
-        self.write_connack(&mut link, is_present, extra.as_deref());
+        self.write_connack(&mut link, is_present, extra);
         conn.mount.clone_from(&session.mount);
-        conn.holder = Holder::Session(Arc::clone(&session));
+        conn.holder = Holder::Session(Arc::clone(session));
         conn.phase = Phase::Open;
         self.schedule(&mut conn);
         let is_superseded = {
@@ -159,23 +154,18 @@ impl Shard {
                 true
             } else {
                 if let Some(old) = session.attach(&mut state, link) {
-                    self.end_taken_over(old);
+                    self.end_taken_over(*old);
                 }
                 conn.open_qos2 = u16::try_from(state.window.inbound_len()).unwrap_or(u16::MAX);
                 session.resume(&mut state, &mut self.dispatcher.outlet);
                 let hub = Arc::clone(&self.hub);
                 session.pump(&mut state, &mut self.dispatcher.outlet, &hub.retained);
-                self.dispatcher.mark_dirty(&session, &mut state);
+                self.dispatcher.mark_dirty(session, &mut state);
                 false
             }
         };
         if is_superseded {
-            return self.close(
-                conn,
-                Cause::TakenOver,
-                ReasonCode::SessionTakenOver as u8,
-                Some(false),
-            );
+            return self.close(conn, Cause::TakenOver, ReasonCode::SessionTakenOver as u8, Some(false));
         }
         self.go_on(conn);
     }
@@ -202,19 +192,9 @@ impl Shard {
             link.sends_problem_information = terms.requests_problem_information;
             link.set_alias_maximum(terms.topic_alias_maximum);
         }
-        conn.aliases = InboundAliases::new(if version == Version::V5 {
-            settings.max_topic_alias
-        } else {
-            0
-        });
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "65,535 s times a small factor"
-        )]
-        let silence_ms = (f64::from(keep_alive_s) * 1000.0 * settings.keepalive_multiplier)
-            .ceil()
-            .max(0.0) as u64;
+        conn.aliases = InboundAliases::new(if version == Version::V5 { settings.max_topic_alias } else { 0 });
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "65,535 s times a small factor")]
+        let silence_ms = (f64::from(keep_alive_s) * 1000.0 * settings.keepalive_multiplier).ceil().max(0.0) as u64;
         conn.silence_ms = match (silence_ms, conn.listener.spec.max_silence_ms) {
             (0, limit) => limit,
             (silence_ms, 0) => silence_ms,
@@ -225,12 +205,9 @@ impl Shard {
     }
 
     /// Ends the connection that had the session before. [MQTT5-3.1.4-3] [MQTT3-3.1.4-2]
-    fn end_taken_over(&mut self, mut old: Box<Link>) {
+    fn end_taken_over(&mut self, mut old: Link) {
         let id = old.conn;
-        old.say_goodbye(
-            &mut self.dispatcher.outlet,
-            ReasonCode::SessionTakenOver as u8,
-        );
+        old.say_goodbye(&mut self.dispatcher.outlet, ReasonCode::SessionTakenOver as u8);
         old.flush(&mut self.dispatcher.outlet);
         self.hub.end_connection(id, 0, Cause::TakenOver);
     }
@@ -245,11 +222,7 @@ impl Shard {
     fn write_connack(&mut self, link: &mut Link, is_present: bool, extra: Option<&ConnackExtra>) {
         let settings = Arc::clone(&self.dispatcher.outlet.settings);
         let limits = ConnackProperties {
-            receive_maximum: if settings.receive_maximum == 0 {
-                u16::MAX
-            } else {
-                settings.receive_maximum
-            },
+            receive_maximum: if settings.receive_maximum == 0 { u16::MAX } else { settings.receive_maximum },
             max_qos: settings.max_qos,
             allows_retain: settings.is_retain_available,
             max_packet_bytes: Some(settings.max_packet_bytes),
@@ -258,25 +231,12 @@ impl Shard {
             allows_shared_subscriptions: settings.is_shared_available,
             ..extra.map(connack_properties).unwrap_or_default()
         };
-        let connack = Connack {
-            is_session_present: is_present,
-            reason: ReasonCode::Success,
-            properties: limits,
-        };
-        link.write(
-            &mut self.dispatcher.outlet,
-            &Packet::Connack(Box::new(connack)),
-        );
+        let connack = Connack { is_session_present: is_present, reason: ReasonCode::Success, properties: limits };
+        link.write(&mut self.dispatcher.outlet, &Packet::Connack(Box::new(connack)));
     }
 
     /// Answers CONNECT with a refusal and ends the connection. Its will is never sent. [MQTT5-3.1.4-1]
-    pub(crate) fn refuse(
-        &mut self,
-        id: ConnId,
-        reason: u8,
-        return_code: u8,
-        extra: Option<&ConnackExtra>,
-    ) {
+    pub(crate) fn refuse(&mut self, id: ConnId, reason: u8, return_code: u8, extra: Option<&ConnackExtra>) {
         let Some(mut conn) = self.take(id) else {
             return;
         };
@@ -298,10 +258,7 @@ impl Shard {
         return_code: u8,
         extra: Option<&ConnackExtra>,
     ) {
-        let max_packet_bytes = conn
-            .terms
-            .as_ref()
-            .map_or(0, |terms| terms.max_packet_bytes);
+        let max_packet_bytes = conn.terms.as_ref().map_or(0, |terms| terms.max_packet_bytes);
         let out = &mut self.dispatcher.outlet;
         out.tally.count(Metric::ConnackError);
         conn.with_link(|link| {
@@ -315,14 +272,7 @@ impl Shard {
             }
             let reason = ReasonCode::try_from(reason).unwrap_or(ReasonCode::UnspecifiedError);
             let properties = extra.map(connack_properties).unwrap_or_default();
-            link.write(
-                out,
-                &Packet::Connack(Box::new(Connack {
-                    is_session_present: false,
-                    reason,
-                    properties,
-                })),
-            );
+            link.write(out, &Packet::Connack(Box::new(Connack { is_session_present: false, reason, properties })));
         });
     }
 
@@ -349,8 +299,7 @@ impl Shard {
             link.flush(out);
         });
         if let Some(terms) = conn.terms.as_mut() {
-            terms.is_reauthenticating =
-                conn.phase == Phase::Waiting && reason == ReasonCode::ContinueAuthentication;
+            terms.is_reauthenticating = conn.phase == Phase::Waiting && reason == ReasonCode::ContinueAuthentication;
         }
         if conn.phase == Phase::Deciding {
             conn.phase = Phase::Authenticating;
@@ -381,15 +330,8 @@ fn connack_properties(extra: &ConnackExtra) -> ConnackProperties<'_> {
 
 /// What the transport knows of the peer. TLS and WebSocket facts are moved out, the PROXY header's win.
 fn peer_info(conn: &mut Connection) -> PeerInfo {
-    let local = socket2::SockRef::from(&*conn.fd)
-        .local_addr()
-        .ok()
-        .and_then(|address| address.as_socket());
-    let mut info = PeerInfo {
-        peer: conn.source,
-        local,
-        ..PeerInfo::default()
-    };
+    let local = socket2::SockRef::from(&*conn.fd).local_addr().ok().and_then(|address| address.as_socket());
+    let mut info = PeerInfo { peer: conn.source, local, ..PeerInfo::default() };
     conn.with_link(|link| {
         let Some(layers) = link.layers.as_ref() else {
             return;
@@ -398,15 +340,11 @@ fn peer_info(conn: &mut Connection) -> PeerInfo {
             info.certificate = tls.peer();
             info.server_name = tls.server_name().map(str::to_owned);
         }
-        info.websocket_path = layers
-            .websocket()
-            .and_then(|websocket| websocket.request())
-            .map(|request| request.path.clone());
+        info.websocket_path =
+            layers.websocket().and_then(|websocket| websocket.request()).map(|request| request.path.clone());
     });
     if let Some(proxied) = conn.proxied.take() {
-        info.peer = proxied
-            .source
-            .map_or(info.peer, |source: SocketAddr| Some(source));
+        info.peer = proxied.source.map_or(info.peer, |source: SocketAddr| Some(source));
         info.local = proxied.destination.or(info.local);
         info.server_name = proxied.authority.or(info.server_name);
         info.proxied_common_name = proxied.ssl.and_then(|ssl| ssl.common_name);

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use pybroker_core::trie::{SubscriberId, Trie};
 
 use crate::cache::Generations;
+use crate::command::Command;
 use crate::counters::Counters;
 use crate::delayed::Delayed;
 use crate::events::Event;
@@ -20,7 +21,6 @@ use crate::mailbox::Mailbox;
 use crate::retained::Retained;
 use crate::session::{Mount, Session};
 use crate::settings::Settings;
-use crate::shard::Command;
 
 /// Shared state of one engine.
 pub struct Hub {
@@ -69,9 +69,7 @@ impl Hub {
             retained: Retained::default(),
             counters: Counters::default(),
             events: Mailbox::new()?,
-            shards: (0..shards)
-                .map(|_| Mailbox::new())
-                .collect::<io::Result<_>>()?,
+            shards: (0..shards).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
             loads: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             listeners: Listeners::default(),
             delayed: Mutex::default(),
@@ -119,19 +117,11 @@ impl Hub {
     /// The session of a number, if there is one.
     #[must_use]
     pub fn session(&self, id: SubscriberId) -> Option<Arc<Session>> {
-        self.sessions
-            .read()
-            .slots
-            .get(id.0 as usize)
-            .and_then(Clone::clone)
+        self.sessions.read().slots.get(id.0 as usize).and_then(Clone::clone)
     }
 
     /// Calls `visit` with each of `ids` that exists, under one lock.
-    pub fn with_sessions<I: IntoIterator<Item = SubscriberId>>(
-        &self,
-        ids: I,
-        mut visit: impl FnMut(&Arc<Session>),
-    ) {
+    pub fn with_sessions<I: IntoIterator<Item = SubscriberId>>(&self, ids: I, mut visit: impl FnMut(&Arc<Session>)) {
         let slab = self.sessions.read();
         for id in ids {
             if let Some(Some(session)) = slab.slots.get(id.0 as usize) {
@@ -162,17 +152,9 @@ impl Hub {
     pub fn levels(&self) -> Vec<(&'static str, u64)> {
         let (subscriptions, shared, topics) = {
             let trie = self.trie.read();
-            (
-                trie.subscription_count(),
-                trie.shared_count(),
-                trie.topic_count(),
-            )
+            (trie.subscription_count(), trie.shared_count(), trie.topic_count())
         };
-        let connections: usize = self
-            .loads
-            .iter()
-            .map(|load| load.load(Ordering::Relaxed))
-            .sum();
+        let connections: usize = self.loads.iter().map(|load| load.load(Ordering::Relaxed)).sum();
         vec![
             ("connections", connections as u64),
             ("sessions", self.session_count() as u64),
@@ -198,9 +180,7 @@ impl Hub {
         if mounts.len() >= 1024 && mounts.len().is_power_of_two() {
             mounts.retain(|_, mount| mount.strong_count() > 0);
         }
-        let mount = Arc::new(Mount {
-            prefix: prefix.into(),
-        });
+        let mount = Arc::new(Mount { prefix: prefix.into() });
         mounts.insert(prefix.into(), Arc::downgrade(&mount));
         Some(mount)
     }
@@ -209,18 +189,8 @@ impl Hub {
     #[must_use]
     pub fn place(&self, own: usize) -> usize {
         const SLACK: usize = 8;
-        let load = |at: usize| {
-            self.loads
-                .get(at)
-                .map_or(usize::MAX, |load| load.load(Ordering::Relaxed))
-        };
-        let least = (0..self.loads.len())
-            .min_by_key(|at| load(*at))
-            .unwrap_or(own);
-        if load(own) > load(least) + SLACK {
-            least
-        } else {
-            own
-        }
+        let load = |at: usize| self.loads.get(at).map_or(usize::MAX, |load| load.load(Ordering::Relaxed));
+        let least = (0..self.loads.len()).min_by_key(|at| load(*at)).unwrap_or(own);
+        if load(own) > load(least) + SLACK { least } else { own }
     }
 }

@@ -11,27 +11,23 @@ use pybroker_core::reason::ReasonCode;
 use pybroker_core::session::InboundQos2;
 use pybroker_core::topic::{self, Delay};
 
+use crate::command::Command;
 use crate::connection::{Connection, Verdict};
 use crate::counters::Metric;
 use crate::delayed::DelayedMessage;
 use crate::events::Cause;
 use crate::publication::{Dispatched, Inbound};
-use crate::shard::{Command, Shard};
+use crate::shard::Shard;
 use crate::sys;
 
 /// Publications of a 3.x client that wait for free QoS 2 ids: beyond this its socket is not read.
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
 impl Shard {
-    pub(crate) fn on_publish(
-        &mut self,
-        conn: &mut Connection,
-        publish: &Publish<'_>,
-        frame: &[u8],
-    ) -> Verdict {
+    pub(crate) fn on_publish(&mut self, conn: &mut Connection, publish: &Publish<'_>, frame: &[u8]) -> Verdict {
         let settings = &self.dispatcher.outlet.settings;
         if !conn.held.is_empty() {
-            return self.hold(conn, frame);
+            return Self::hold(conn, frame);
         }
         if publish.qos > settings.max_qos {
             return Verdict::protocol(ReasonCode::QosNotSupported); // [MQTT5-3.2.2-11]
@@ -96,16 +92,9 @@ impl Shard {
         });
     }
 
-    fn on_publish_qos1(
-        &mut self,
-        conn: &mut Connection,
-        publish: &Publish<'_>,
-        topic: &str,
-    ) -> Verdict {
+    fn on_publish_qos1(&mut self, conn: &mut Connection, publish: &Publish<'_>, topic: &str) -> Verdict {
         // Answers of this batch are not sent yet, so the client cannot have used them to publish more. [MQTT5-3.3.4-7]
-        if conn.version() == Version::V5
-            && !self.allows_open(usize::from(conn.open_qos2) + self.open_qos1)
-        {
+        if conn.version() == Version::V5 && !self.allows_open(usize::from(conn.open_qos2) + self.open_qos1) {
             return self.over_receive_maximum();
         }
         self.open_qos1 += 1;
@@ -116,7 +105,7 @@ impl Shard {
         if outcome.is_error() {
             self.count_refused(outcome);
         }
-        self.acknowledge(conn, Packet::Puback(Ack::new(publish.packet_id, outcome))); // [MQTT5-4.3.2-4]
+        self.acknowledge(conn, &Packet::Puback(Ack::new(publish.packet_id, outcome))); // [MQTT5-4.3.2-4]
         Verdict::Continue
     }
 
@@ -127,23 +116,11 @@ impl Shard {
 
     fn over_receive_maximum(&mut self) -> Verdict {
         self.dispatcher.outlet.tally.count(Metric::MessagesDropped);
-        self.dispatcher
-            .outlet
-            .tally
-            .count(Metric::MessagesDroppedReceiveMaximum);
-        Verdict::Close {
-            cause: Cause::Quota,
-            reason: ReasonCode::ReceiveMaximumExceeded as u8,
-        }
+        self.dispatcher.outlet.tally.count(Metric::MessagesDroppedReceiveMaximum);
+        Verdict::Close { cause: Cause::Quota, reason: ReasonCode::ReceiveMaximumExceeded as u8 }
     }
 
-    fn on_publish_qos2(
-        &mut self,
-        conn: &mut Connection,
-        publish: &Publish<'_>,
-        topic: &str,
-        frame: &[u8],
-    ) -> Verdict {
+    fn on_publish_qos2(&mut self, conn: &mut Connection, publish: &Publish<'_>, topic: &str, frame: &[u8]) -> Verdict {
         let settings = &self.dispatcher.outlet.settings;
         let (own, told) = (settings.max_awaiting_rel, settings.receive_maximum);
         let max_awaiting = match (own, told) {
@@ -154,9 +131,7 @@ impl Shard {
         let now_ms = self.now_ms();
         let packet_id = publish.packet_id;
         let receipt = self.with_window(conn, |_, _, state| {
-            let receipt = state
-                .window
-                .inbound_publish(packet_id, now_ms, max_awaiting);
+            let receipt = state.window.inbound_publish(packet_id, now_ms, max_awaiting);
             (receipt, state.window.inbound_len())
         });
         let Some((receipt, open)) = receipt else {
@@ -165,12 +140,9 @@ impl Shard {
         conn.open_qos2 = u16::try_from(open).unwrap_or(u16::MAX);
         match receipt {
             InboundQos2::Full if conn.version() == Version::V5 => self.over_receive_maximum(),
-            InboundQos2::Full => self.hold(conn, frame),
+            InboundQos2::Full => Self::hold(conn, frame),
             InboundQos2::Duplicate => {
-                self.acknowledge(
-                    conn,
-                    Packet::Pubrec(Ack::new(packet_id, ReasonCode::Success)),
-                ); // [MQTT5-4.3.3-10]
+                self.acknowledge(conn, &Packet::Pubrec(Ack::new(packet_id, ReasonCode::Success))); // [MQTT5-4.3.3-10]
                 Verdict::Continue
             }
             InboundQos2::New => {
@@ -182,7 +154,7 @@ impl Shard {
                     }
                     self.count_refused(outcome);
                 }
-                self.acknowledge(conn, Packet::Pubrec(Ack::new(packet_id, outcome)));
+                self.acknowledge(conn, &Packet::Pubrec(Ack::new(packet_id, outcome)));
                 Verdict::Continue
             }
         }
@@ -212,16 +184,12 @@ impl Shard {
             self.dispatcher.outlet.tally.count(Metric::PubrelMissed);
             ReasonCode::PacketIdentifierNotFound
         };
-        self.acknowledge(conn, Packet::Pubcomp(Ack::new(ack.packet_id, reason))); // [MQTT5-4.3.3-11]
-        if conn.held.is_empty() {
-            Verdict::Continue
-        } else {
-            self.let_go(conn)
-        }
+        self.acknowledge(conn, &Packet::Pubcomp(Ack::new(ack.packet_id, reason))); // [MQTT5-4.3.3-11]
+        if conn.held.is_empty() { Verdict::Continue } else { self.let_go(conn) }
     }
 
     /// Keeps a publication of a 3.x client until PUBRELs make room: they come behind it, so the socket is read on.
-    fn hold(&mut self, conn: &mut Connection, frame: &[u8]) -> Verdict {
+    fn hold(conn: &mut Connection, frame: &[u8]) -> Verdict {
         conn.held.extend_from_slice(frame);
         if conn.held.len() > MAX_HELD_BYTES {
             conn.is_stalled = true;
@@ -244,8 +212,7 @@ impl Shard {
             at += used;
             verdict = self.on_publish(conn, &publish, rest.get(..used).unwrap_or_default());
         }
-        conn.held
-            .extend_from_slice(held.get(at..).unwrap_or_default());
+        conn.held.extend_from_slice(held.get(at..).unwrap_or_default());
         if conn.held.len() <= MAX_HELD_BYTES {
             conn.is_stalled = false;
         }
@@ -253,13 +220,7 @@ impl Shard {
     }
 
     /// Routes a publication of a client. The answer is what a 5.0 publisher is told.
-    fn route(
-        &mut self,
-        conn: &Connection,
-        publish: &Publish<'_>,
-        topic: &str,
-        frame: Option<&[u8]>,
-    ) -> ReasonCode {
+    fn route(&mut self, conn: &Connection, publish: &Publish<'_>, topic: &str, frame: Option<&[u8]>) -> ReasonCode {
         let Some(session) = conn.session() else {
             return ReasonCode::UnspecifiedError;
         };
@@ -274,17 +235,12 @@ impl Shard {
             mount: conn.mount.as_ref(),
             qos: publish.qos,
             is_retain: publish.is_retain,
-            properties: if version == Version::V5 {
-                properties
-            } else {
-                Cow::Borrowed(&[])
-            },
+            properties: if version == Version::V5 { properties } else { Cow::Borrowed(&[]) },
             payload: publish.payload,
             expiry_s: publish.properties.message_expiry_s,
             publisher: Some(session.id),
             client_id: &session.client_id,
-            is_loop_ignored: version != Version::V5
-                && self.dispatcher.outlet.settings.ignores_loop_deliver,
+            is_loop_ignored: version != Version::V5 && self.dispatcher.outlet.settings.ignores_loop_deliver,
             frame: frame.filter(|_| is_plain).map(|frame| (version, frame)),
         };
         if topic.as_bytes().first() == Some(&b'$') {
@@ -313,9 +269,7 @@ impl Shard {
         }
         let now_ms = self.now_ms();
         let (at_ms, topic) = match topic::parse_delayed(inbound.topic) {
-            Ok(Some((Delay::After { seconds }, topic))) => {
-                (now_ms.saturating_add(seconds.saturating_mul(1000)), topic)
-            }
+            Ok(Some((Delay::After { seconds }, topic))) => (now_ms.saturating_add(seconds.saturating_mul(1000)), topic),
             Ok(Some((Delay::At { unix_s }, topic))) => {
                 let wait_s = unix_s.saturating_sub(sys::unix_s());
                 (now_ms.saturating_add(wait_s.saturating_mul(1000)), topic)
@@ -331,11 +285,7 @@ impl Shard {
         }
         let max_delayed = settings.max_delayed;
         inbound.frame = None;
-        let waiting = DelayedMessage::new(&Inbound {
-            topic,
-            properties: inbound.properties.clone(),
-            ..*inbound
-        });
+        let waiting = DelayedMessage::new(&Inbound { topic, properties: inbound.properties.clone(), ..*inbound });
         let pushed = self.hub.delayed.lock().push(waiting, at_ms, max_delayed);
         let tally = &mut self.dispatcher.outlet.tally;
         match pushed {

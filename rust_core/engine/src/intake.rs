@@ -54,10 +54,7 @@ impl Shard {
                 }
                 Transfer::WouldBlock => return verdict,
                 Transfer::Eof | Transfer::Broken => {
-                    return Verdict::Close {
-                        cause: Cause::Tcp,
-                        reason: 0,
-                    };
+                    return Verdict::Close { cause: Cause::Tcp, reason: 0 };
                 }
             }
         }
@@ -92,8 +89,7 @@ impl Shard {
             .ok()
             .flatten()
             .map_or(READ_BYTES, |len| len.saturating_sub(conn.input.len()));
-        conn.input
-            .reserve(missing.clamp(READ_BYTES, 4 * READ_BYTES));
+        conn.input.reserve(missing.clamp(READ_BYTES, 4 * READ_BYTES));
         let transfer = sys::receive_into(conn.fd.as_fd(), &mut conn.input);
         if !matches!(transfer, Transfer::Bytes(_)) {
             return (transfer, Verdict::Continue);
@@ -103,18 +99,11 @@ impl Shard {
     }
 
     /// Sends fresh bytes through the layers, if any, and processes the outcome.
-    fn take_bytes(
-        &mut self,
-        conn: &mut Connection,
-        buffer: &mut [u8],
-        kept: usize,
-        n: usize,
-    ) -> Verdict {
+    fn take_bytes(&mut self, conn: &mut Connection, buffer: &mut [u8], kept: usize, n: usize) -> Verdict {
         match conn.phase {
             Phase::Lingering => return Verdict::Continue,
             Phase::Proxy => {
-                conn.input
-                    .extend_from_slice(buffer.get(..n).unwrap_or_default());
+                conn.input.extend_from_slice(buffer.get(..n).unwrap_or_default());
                 return self.take_proxy_header(conn);
             }
             _ => {}
@@ -156,11 +145,7 @@ impl Shard {
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         plain.append(&mut conn.input);
-        let outcome = conn.with_link(|link| {
-            link.layers
-                .as_mut()
-                .map(|layers| layers.receive(bytes, &mut plain))
-        });
+        let outcome = conn.with_link(|link| link.layers.as_mut().map(|layers| layers.receive(bytes, &mut plain)));
         let is_handshaking = conn.phase == Phase::Handshake;
         let mut verdict = Verdict::Continue;
         match outcome.flatten() {
@@ -173,39 +158,20 @@ impl Shard {
                 let (consumed, processed) = self.process(conn, &plain);
                 verdict = processed;
                 if status == LayerStatus::Closed && verdict.is_open() {
-                    verdict = Verdict::Close {
-                        cause: Cause::Tcp,
-                        reason: 0,
-                    };
+                    verdict = Verdict::Close { cause: Cause::Tcp, reason: 0 };
                 }
                 if verdict.is_open() {
-                    conn.input
-                        .extend_from_slice(plain.get(consumed..).unwrap_or_default());
+                    conn.input.extend_from_slice(plain.get(consumed..).unwrap_or_default());
                 }
             }
             Some(Err(error)) => {
-                let mut fields = vec![
-                    ("listener", conn.listener.spec.name.clone()),
-                    ("reason", error.to_string()),
-                ];
+                let mut fields = vec![("listener", conn.listener.spec.name.clone()), ("reason", error.to_string())];
                 fields.extend(conn.source.map(|peer| ("peer", peer.to_string())));
-                self.log(
-                    if is_handshaking { 20 } else { 30 },
-                    "transport_failed",
-                    fields,
-                );
+                self.log(if is_handshaking { 20 } else { 30 }, "transport_failed", fields);
                 self.flush_layers(conn);
-                verdict = Verdict::Close {
-                    cause: Cause::Tcp,
-                    reason: 0,
-                };
+                verdict = Verdict::Close { cause: Cause::Tcp, reason: 0 };
             }
-            None => {
-                verdict = Verdict::Close {
-                    cause: Cause::Tcp,
-                    reason: 0,
-                }
-            }
+            None => verdict = Verdict::Close { cause: Cause::Tcp, reason: 0 },
         }
         plain.clear();
         if plain.capacity() <= 4 * READ_BYTES {
@@ -231,11 +197,7 @@ impl Shard {
                 conn.input.drain(..consumed);
                 conn.proxied = Some(Box::new(info));
                 conn.deadline_ms = self.now_ms() + conn.listener.spec.idle_timeout_ms;
-                conn.phase = if has_layers(conn) {
-                    Phase::Handshake
-                } else {
-                    Phase::Connect
-                };
+                conn.phase = if has_layers(conn) { Phase::Handshake } else { Phase::Connect };
                 let mut rest = std::mem::take(&mut conn.input);
                 if rest.is_empty() {
                     return Verdict::Continue;
@@ -246,21 +208,12 @@ impl Shard {
                 conn.input = rest;
                 self.process_input(conn)
             }
-            Ok(ProxyOutcome::NeedMore) => Verdict::Close {
-                cause: Cause::Tcp,
-                reason: 0,
-            },
+            Ok(ProxyOutcome::NeedMore) => Verdict::Close { cause: Cause::Tcp, reason: 0 },
             Err(error) => {
-                let mut fields = vec![
-                    ("listener", conn.listener.spec.name.clone()),
-                    ("reason", error.to_string()),
-                ];
+                let mut fields = vec![("listener", conn.listener.spec.name.clone()), ("reason", error.to_string())];
                 fields.extend(conn.source.map(|peer| ("peer", peer.to_string())));
                 self.log(30, "proxy_header_refused", fields);
-                Verdict::Close {
-                    cause: Cause::Tcp,
-                    reason: 0,
-                }
+                Verdict::Close { cause: Cause::Tcp, reason: 0 }
             }
         }
     }
@@ -281,11 +234,7 @@ impl Shard {
                     messages += u64::from(matches!(packet, Packet::Publish(_)));
                     verdict = self.on_packet(conn, packet, frame);
                     if verdict == Verdict::Continue {
-                        verdict = self.charge(
-                            conn,
-                            used,
-                            matches!(frame.first(), Some(first) if first >> 4 == 3),
-                        );
+                        verdict = self.charge(conn, used, matches!(frame.first(), Some(first) if first >> 4 == 3));
                     }
                     if verdict != Verdict::Continue {
                         break;
@@ -303,14 +252,8 @@ impl Shard {
     }
 
     fn note_received(&mut self, conn: &mut Connection, bytes: usize, packets: u64, messages: u64) {
-        self.dispatcher
-            .outlet
-            .tally
-            .add(Metric::BytesReceived, bytes as u64);
-        self.dispatcher
-            .outlet
-            .tally
-            .add(Metric::PacketsReceived, packets);
+        self.dispatcher.outlet.tally.add(Metric::BytesReceived, bytes as u64);
+        self.dispatcher.outlet.tally.add(Metric::PacketsReceived, packets);
         conn.with_link(|link| {
             link.traffic.received_bytes += bytes as u64;
             link.traffic.received_packets += packets;
@@ -330,10 +273,7 @@ impl Shard {
             wait_ms = bucket.wait_ms();
         }
         if let Some(bucket) = buckets.bytes.as_mut() {
-            #[allow(
-                clippy::cast_precision_loss,
-                reason = "a packet is far smaller than 2^52 bytes"
-            )]
+            #[allow(clippy::cast_precision_loss, reason = "a packet is far smaller than 2^52 bytes")]
             bucket.take(bytes as f64, now_ms);
             wait_ms = wait_ms.max(bucket.wait_ms());
         }
@@ -358,11 +298,7 @@ impl Shard {
             Holder::Session(session) => {
                 let session = Arc::clone(session);
                 let mut state = session.lock();
-                if let Some(link) = state
-                    .link
-                    .as_deref_mut()
-                    .filter(|link| link.conn == conn.id)
-                {
+                if let Some(link) = state.link.as_deref_mut().filter(|link| link.conn == conn.id) {
                     link.outbox.append(&mut self.dispatcher.outlet.pool, &acks);
                     if !link.has_room() {
                         // Only a socket that refuses more reports when there is room again.
@@ -398,22 +334,11 @@ impl Shard {
             }
             (Phase::Open, Packet::Subscribe(subscribe)) => self.on_subscribe(conn, &subscribe),
             (Phase::Open, Packet::Unsubscribe(unsubscribe)) => {
-                self.dispatcher
-                    .outlet
-                    .tally
-                    .count(Metric::UnsubscribeReceived);
+                self.dispatcher.outlet.tally.count(Metric::UnsubscribeReceived);
                 let filters: Vec<Box<str>> = unsubscribe.filters.iter().map(Box::from).collect();
                 let packet_id = unsubscribe.packet_id;
-                conn.pending = Some(Box::new(Pending::Unsubscribe {
-                    packet_id,
-                    filters: filters.clone(),
-                }));
-                self.ask(conn, |conn, session| Event::Unsubscribe {
-                    conn,
-                    session,
-                    packet_id,
-                    filters,
-                })
+                conn.pending = Some(Box::new(Pending::Unsubscribe { packet_id, filters: filters.clone() }));
+                self.ask(conn, |conn, session| Event::Unsubscribe { conn, session, packet_id, filters })
             }
             (Phase::Open | Phase::Authenticating, Packet::Disconnect(disconnect)) => {
                 self.on_disconnect(conn, &disconnect)
@@ -421,10 +346,7 @@ impl Shard {
             (Phase::Open | Phase::Authenticating, Packet::Auth(auth)) => self.on_auth(conn, &auth),
             (Phase::Connect, Packet::Connect(connect)) => self.on_connect(conn, &connect),
             // [MQTT5-3.1.0-1] [MQTT3-3.1.0-1]: the first packet is not CONNECT.
-            (Phase::Connect, _) => Verdict::Close {
-                cause: Cause::Protocol,
-                reason: 0,
-            },
+            (Phase::Connect, _) => Verdict::Close { cause: Cause::Protocol, reason: 0 },
             // [MQTT5-3.1.0-2] [MQTT3-3.1.0-2]: a second CONNECT, or a packet that has no place here.
             _ => Verdict::protocol(ReasonCode::ProtocolError),
         }
@@ -436,11 +358,7 @@ impl Shard {
         conn: &mut Connection,
         event: impl FnOnce(crate::link::ConnId, u32) -> Event,
     ) -> Verdict {
-        conn.phase = if conn.phase.is_connected() {
-            Phase::Waiting
-        } else {
-            Phase::Deciding
-        };
+        conn.phase = if conn.phase.is_connected() { Phase::Waiting } else { Phase::Deciding };
         conn.deadline_ms = 0;
         let session = conn.session().map_or(u32::MAX, |session| session.id.0);
         self.events.push(event(conn.id, session));
@@ -453,15 +371,8 @@ impl Shard {
         self.dispatcher.outlet.tally.count(Metric::PacketsSent);
     }
 
-    fn on_subscribe(
-        &mut self,
-        conn: &mut Connection,
-        subscribe: &pybroker_core::codec::Subscribe<'_>,
-    ) -> Verdict {
-        self.dispatcher
-            .outlet
-            .tally
-            .count(Metric::SubscribeReceived);
+    fn on_subscribe(&mut self, conn: &mut Connection, subscribe: &pybroker_core::codec::Subscribe<'_>) -> Verdict {
+        self.dispatcher.outlet.tally.count(Metric::SubscribeReceived);
         let max_levels = self.dispatcher.outlet.settings.max_topic_levels;
         let is_bridge = conn.terms.as_ref().is_some_and(|terms| terms.is_bridge);
         let mut requests = Vec::new();
@@ -481,11 +392,7 @@ impl Shard {
         }
         let packet_id = subscribe.packet_id;
         let subscription_id = subscribe.subscription_id.unwrap_or(0);
-        conn.pending = Some(Box::new(Pending::Subscribe {
-            packet_id,
-            subscription_id,
-            filters,
-        }));
+        conn.pending = Some(Box::new(Pending::Subscribe { packet_id, subscription_id, filters }));
         self.ask(conn, |conn, session| Event::Subscribe {
             conn,
             session,
@@ -496,10 +403,7 @@ impl Shard {
     }
 
     fn on_disconnect(&mut self, conn: &mut Connection, disconnect: &Disconnect<'_>) -> Verdict {
-        self.dispatcher
-            .outlet
-            .tally
-            .count(Metric::DisconnectReceived);
+        self.dispatcher.outlet.tally.count(Metric::DisconnectReceived);
         let has_expiry = conn.terms.as_ref().is_some_and(|terms| terms.has_expiry);
         if !has_expiry && disconnect.session_expiry_s.is_some_and(|s| s > 0) {
             return Verdict::protocol(ReasonCode::ProtocolError); // MQTT 5.0, 3.14.2.2.2
@@ -507,20 +411,13 @@ impl Shard {
         if let Some(terms) = conn.terms.as_mut() {
             terms.final_expiry_s = disconnect.session_expiry_s;
         }
-        let cause = if disconnect.reason == ReasonCode::Success {
-            Cause::Normal
-        } else {
-            Cause::WithWill
-        };
+        let cause = if disconnect.reason == ReasonCode::Success { Cause::Normal } else { Cause::WithWill };
         Verdict::Close { cause, reason: 0 }
     }
 
     fn on_auth(&mut self, conn: &mut Connection, auth: &Auth<'_>) -> Verdict {
         self.dispatcher.outlet.tally.count(Metric::AuthReceived);
-        let agreed = conn
-            .terms
-            .as_ref()
-            .and_then(|terms| terms.method.as_deref());
+        let agreed = conn.terms.as_ref().and_then(|terms| terms.method.as_deref());
         // [MQTT5-4.12.0-5] [MQTT5-4.12.0-7]: no method was agreed, or another one.
         if agreed.is_none() || auth.authentication_method != agreed {
             return Verdict::protocol(ReasonCode::ProtocolError);
@@ -530,25 +427,14 @@ impl Shard {
         } else {
             ReasonCode::ReAuthenticate
         };
-        let is_exchange = conn
-            .terms
-            .as_ref()
-            .is_some_and(|terms| terms.is_reauthenticating);
-        if auth.reason != expected
-            && !(is_exchange && auth.reason == ReasonCode::ContinueAuthentication)
-        {
+        let is_exchange = conn.terms.as_ref().is_some_and(|terms| terms.is_reauthenticating);
+        if auth.reason != expected && !(is_exchange && auth.reason == ReasonCode::ContinueAuthentication) {
             return Verdict::protocol(ReasonCode::ProtocolError);
         }
         let method = Box::from(auth.authentication_method.unwrap_or_default());
         let data = Box::from(auth.authentication_data.unwrap_or_default());
         let reason = auth.reason as u8;
-        self.ask(conn, |conn, session| Event::Auth {
-            conn,
-            session,
-            reason,
-            method,
-            data,
-        })
+        self.ask(conn, |conn, session| Event::Auth { conn, session, reason, method, data })
     }
 
     fn on_puback(&mut self, conn: &mut Connection, ack: &Ack<'_>) -> Verdict {
@@ -574,15 +460,14 @@ impl Shard {
             outcome
         });
         match outcome {
-            Some(Pubrec::Release) => self.acknowledge(
-                conn,
-                Packet::Pubrel(Ack::new(ack.packet_id, ReasonCode::Success)),
-            ),
+            Some(Pubrec::Release) => {
+                self.acknowledge(conn, &Packet::Pubrel(Ack::new(ack.packet_id, ReasonCode::Success)));
+            }
             Some(Pubrec::Unknown) => {
                 self.dispatcher.outlet.tally.count(Metric::PubrecMissed);
                 if !ack.reason.is_error() {
                     let reason = ReasonCode::PacketIdentifierNotFound;
-                    self.acknowledge(conn, Packet::Pubrel(Ack::new(ack.packet_id, reason)));
+                    self.acknowledge(conn, &Packet::Pubrel(Ack::new(ack.packet_id, reason)));
                 }
             }
             Some(Pubrec::Ended(_)) | None => {}
@@ -618,11 +503,7 @@ impl Shard {
     }
 
     /// Sends on what an acknowledgement made room for.
-    pub(crate) fn pump(
-        &mut self,
-        session: &Arc<crate::session::Session>,
-        state: &mut crate::session::State,
-    ) {
+    pub(crate) fn pump(&mut self, session: &Arc<crate::session::Session>, state: &mut crate::session::State) {
         let hub = Arc::clone(&self.hub);
         if session.pump(state, &mut self.dispatcher.outlet, &hub.retained) {
             self.dispatcher.mark_dirty(session, state);
@@ -630,14 +511,14 @@ impl Shard {
     }
 
     /// Puts an acknowledgement behind the others of this batch.
-    pub(crate) fn acknowledge(&mut self, conn: &Connection, packet: Packet<'_>) {
-        let metric = match &packet {
+    pub(crate) fn acknowledge(&mut self, conn: &Connection, packet: &Packet<'_>) {
+        let metric = match packet {
             Packet::Puback(_) => Metric::PubackSent,
             Packet::Pubrec(_) => Metric::PubrecSent,
             Packet::Pubrel(_) => Metric::PubrelSent,
             _ => Metric::PubcompSent,
         };
-        pybroker_core::codec::encode(&mut self.acks, conn.version(), &packet);
+        pybroker_core::codec::encode(&mut self.acks, conn.version(), packet);
         self.count_sent(metric);
         if self.acks.len() > HARD_MARK {
             self.answer_in_parts(conn);
@@ -655,45 +536,23 @@ impl Shard {
     }
 
     /// Ends a connection whose bytes are no packet.
-    fn on_fault(
-        &mut self,
-        conn: &mut Connection,
-        error: pybroker_core::error::DecodeError,
-    ) -> Verdict {
+    fn on_fault(&mut self, conn: &mut Connection, error: pybroker_core::error::DecodeError) -> Verdict {
         let fields = vec![
             ("listener", conn.listener.spec.name.clone()),
-            (
-                "peer",
-                conn.source
-                    .map_or_else(String::new, |peer| peer.to_string()),
-            ),
-            (
-                "client_id",
-                conn.session()
-                    .map_or_else(String::new, |session| session.client_id.to_string()),
-            ),
+            ("peer", conn.source.map_or_else(String::new, |peer| peer.to_string())),
+            ("client_id", conn.session().map_or_else(String::new, |session| session.client_id.to_string())),
             ("reason", error.to_string()),
         ];
         self.log(20, "packet_refused", fields);
         if conn.phase.is_connected() || conn.phase == Phase::Authenticating {
             let is_quota = error.reason() == ReasonCode::PacketTooLarge;
-            let cause = if is_quota {
-                Cause::Quota
-            } else {
-                Cause::Protocol
-            };
-            return Verdict::Close {
-                cause,
-                reason: error.reason() as u8,
-            };
+            let cause = if is_quota { Cause::Quota } else { Cause::Protocol };
+            return Verdict::Close { cause, reason: error.reason() as u8 };
         }
         if let Some((version, reason)) = error.connack(conn.decoder.version()) {
             self.refuse_now(conn, version, reason as u8, reason.return_code(), None);
         }
-        Verdict::Close {
-            cause: Cause::Protocol,
-            reason: 0,
-        }
+        Verdict::Close { cause: Cause::Protocol, reason: 0 }
     }
 }
 

@@ -3,8 +3,10 @@
 //! A PUBLISH walks: `intake` (bytes to packets) -> `inbound` (QoS receipt) -> `dispatch` with `cache` (targets) ->
 //! `link` and `outbox` (bytes out). Everything else exists to open, decide and end connections. No Python here.
 
+mod accepting;
 pub mod cache;
 mod closing;
+pub mod command;
 pub mod connection;
 pub mod counters;
 pub mod delayed;

@@ -124,21 +124,13 @@ impl Link {
     /// Bytes that the socket has not taken yet.
     #[must_use]
     pub fn unsent_bytes(&self) -> usize {
-        self.outbox.len()
-            + self
-                .layers
-                .as_ref()
-                .map_or(0, |layers| layers.unsent_bytes())
+        self.outbox.len() + self.layers.as_ref().map_or(0, |layers| layers.unsent_bytes())
     }
 
     /// Whether a packet of `bytes` may be sent to this client.
     #[must_use]
     pub fn takes(&self, bytes: usize) -> bool {
-        let limit = if self.max_packet_bytes == 0 {
-            codec::MAX_PACKET_BYTES
-        } else {
-            self.max_packet_bytes
-        };
+        let limit = if self.max_packet_bytes == 0 { codec::MAX_PACKET_BYTES } else { self.max_packet_bytes };
         bytes <= limit as usize
     }
 
@@ -150,11 +142,7 @@ impl Link {
         message: Option<&Arc<Message>>,
     ) -> Written {
         let topic = publish.topic;
-        if let Some((alias, is_first_use)) = self
-            .aliases
-            .as_mut()
-            .and_then(|aliases| aliases.assign(topic))
-        {
+        if let Some((alias, is_first_use)) = self.aliases.as_mut().and_then(|aliases| aliases.assign(topic)) {
             publish.topic_alias = alias.get();
             if !is_first_use {
                 publish.topic = ""; // [MQTT5-3.3.2-12]
@@ -173,14 +161,10 @@ impl Link {
         }
         match message {
             Some(message) if publish.payload.len() >= SHARE_MARK => {
-                self.outbox.append_with(&mut out.pool, |buf| {
-                    codec::encode_publish_head(buf, self.version, publish)
-                });
+                self.outbox.append_with(&mut out.pool, |buf| codec::encode_publish_head(buf, self.version, publish));
                 self.outbox.append_payload(message);
             }
-            _ => self.outbox.append_with(&mut out.pool, |buf| {
-                codec::encode_publish(buf, self.version, publish)
-            }),
+            _ => self.outbox.append_with(&mut out.pool, |buf| codec::encode_publish(buf, self.version, publish)),
         }
         self.count_publish(&mut out.tally, publish.qos);
         Written::Yes
@@ -204,11 +188,7 @@ impl Link {
     /// not want them or they would pass its maximum packet size. [MQTT5-3.1.2-29] [MQTT5-3.2.2-19]
     pub fn write(&mut self, out: &mut Outlet, packet: &Packet<'_>) {
         let version = self.version;
-        let limit = if self.max_packet_bytes == 0 {
-            codec::MAX_PACKET_BYTES
-        } else {
-            self.max_packet_bytes
-        };
+        let limit = if self.max_packet_bytes == 0 { codec::MAX_PACKET_BYTES } else { self.max_packet_bytes };
         let metric = self.outbox.append_with(&mut out.pool, |buf| match packet {
             Packet::Connack(connack) => {
                 codec::encode_connack(buf, version, connack, limit);
@@ -250,10 +230,7 @@ impl Link {
 
     /// Encodes a PUBREL.
     pub fn write_pubrel(&mut self, out: &mut Outlet, packet_id: u16) {
-        self.write(
-            out,
-            &Packet::Pubrel(Ack::new(packet_id, ReasonCode::Success)),
-        );
+        self.write(out, &Packet::Pubrel(Ack::new(packet_id, ReasonCode::Success)));
     }
 
     /// Writes the last packet and ends the layers. 3.x clients never get a DISCONNECT, nor does anyone for 0.
@@ -298,9 +275,7 @@ impl Link {
     fn note_progress(&mut self, ended: Flushed, before: usize, now_ms: u64) {
         let has_progress = self.unsent_bytes() < before;
         match ended {
-            Flushed::Blocked if self.blocked_since_ms.is_none() || has_progress => {
-                self.blocked_since_ms = Some(now_ms)
-            }
+            Flushed::Blocked if self.blocked_since_ms.is_none() || has_progress => self.blocked_since_ms = Some(now_ms),
             Flushed::Blocked => {}
             Flushed::Empty | Flushed::Broken => self.blocked_since_ms = None,
         }

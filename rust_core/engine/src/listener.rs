@@ -44,15 +44,11 @@ impl AccessRule {
         };
         match (network, peer.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(peer)) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(prefix.min(32)))
-                    .unwrap_or(0);
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
                 (u32::from(network) ^ u32::from(peer)) & mask == 0
             }
             (IpAddr::V6(network), IpAddr::V6(peer)) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(prefix.min(128)))
-                    .unwrap_or(0);
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
                 (u128::from(network) ^ u128::from(peer)) & mask == 0
             }
             _ => false,
@@ -174,13 +170,7 @@ impl Listener {
 
     /// Milliseconds until the connection rate allows an accept; 0: now.
     pub fn accept_in_ms(&self, now_ms: u64) -> u64 {
-        self.bucket.lock().as_mut().map_or(0, |bucket| {
-            if bucket.has_tokens(now_ms) {
-                0
-            } else {
-                bucket.wait_ms()
-            }
-        })
+        self.bucket.lock().as_mut().map_or(0, |bucket| if bucket.has_tokens(now_ms) { 0 } else { bucket.wait_ms() })
     }
 
     /// Accepts one waiting connection.
@@ -217,16 +207,10 @@ impl Listener {
     /// The refusal; it is counted.
     pub fn admit(&self, peer: Option<SocketAddr>) -> Result<(), Refusal> {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
-        let is_allowed = self
-            .spec
-            .access_rules
-            .iter()
-            .find(|rule| rule.matches(peer))
-            .is_none_or(|rule| rule.is_allow);
+        let is_allowed = self.spec.access_rules.iter().find(|rule| rule.matches(peer)).is_none_or(|rule| rule.is_allow);
         let open = self.connections.fetch_add(1, Ordering::Relaxed);
         let refusal = if is_allowed {
-            (self.spec.max_connections > 0 && open >= self.spec.max_connections)
-                .then_some(Refusal::Full)
+            (self.spec.max_connections > 0 && open >= self.spec.max_connections).then_some(Refusal::Full)
         } else {
             Some(Refusal::Access)
         };
@@ -270,11 +254,7 @@ fn libc_flags() -> i32 {
 }
 
 fn listen_tcp(address: SocketAddr, spec: &ListenerSpec) -> io::Result<(OwnedFd, String)> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -287,10 +267,7 @@ fn listen_tcp(address: SocketAddr, spec: &ListenerSpec) -> io::Result<(OwnedFd, 
     }
     socket.bind(&SockAddr::from(address))?;
     socket.listen(i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
-    let bound = socket
-        .local_addr()?
-        .as_socket()
-        .map_or_else(String::new, |bound| bound.to_string());
+    let bound = socket.local_addr()?.as_socket().map_or_else(String::new, |bound| bound.to_string());
     Ok((socket.into(), bound))
 }
 

@@ -20,10 +20,7 @@ impl<T> Mailbox<T> {
     /// # Errors
     /// The system's error when no descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            items: Mutex::new(VecDeque::new()),
-            waker: Waker::new()?,
-        })
+        Ok(Self { items: Mutex::new(VecDeque::new()), waker: Waker::new()? })
     }
 
     /// Adds one item.

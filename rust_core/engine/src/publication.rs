@@ -100,10 +100,7 @@ impl Frames {
     /// The encoding of a form, if there is one. Few forms exist at a time: a scan is fastest.
     #[must_use]
     pub fn get(&self, form: Form) -> Option<Frame> {
-        self.forms
-            .iter()
-            .find(|(known, _)| *known == form)
-            .map(|(_, frame)| *frame)
+        self.forms.iter().find(|(known, _)| *known == form).map(|(_, frame)| *frame)
     }
 }
 
@@ -124,20 +121,12 @@ pub struct Grant<'a> {
 impl<'a> Grant<'a> {
     /// What a member of a shared group gets.
     #[must_use]
-    pub fn of_member(
-        options: &'a SubscriptionOptions,
-        is_retain: bool,
-        group: &SharedGroup,
-    ) -> Self {
+    pub fn of_member(options: &'a SubscriptionOptions, is_retain: bool, group: &SharedGroup) -> Self {
         let id = &options.subscription_id;
         Self {
             qos: options.qos,
             is_retain: is_retain && options.retain_as_published,
-            ids: if *id == 0 {
-                &[]
-            } else {
-                std::slice::from_ref(id)
-            },
+            ids: if *id == 0 { &[] } else { std::slice::from_ref(id) },
             is_shared: true,
             origin: group_tag(group),
         }
@@ -149,22 +138,10 @@ impl Inbound<'_> {
     #[must_use]
     pub fn to_message(&self, deadline: u64) -> Arc<Message> {
         let mut message = match self.mount {
-            None => Message::new(
-                self.topic,
-                &self.properties,
-                self.payload,
-                self.qos,
-                self.is_retain,
-            ),
+            None => Message::new(self.topic, &self.properties, self.payload, self.qos, self.is_retain),
             Some(mount) => {
                 let routed = [&*mount.prefix, self.topic].concat();
-                Message::new(
-                    &routed,
-                    &self.properties,
-                    self.payload,
-                    self.qos,
-                    self.is_retain,
-                )
+                Message::new(&routed, &self.properties, self.payload, self.qos, self.is_retain)
             }
         };
         message.expires_at_ms = deadline;
@@ -193,27 +170,13 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A pass that has reached nobody yet.
     #[must_use]
-    pub fn new(
-        inbound: &'a Inbound<'a>,
-        message: Option<Arc<Message>>,
-        deadline: u64,
-        settings: &'a Settings,
-    ) -> Self {
-        Self {
-            inbound,
-            settings,
-            deadline,
-            delivered: 0,
-            rejected: 0,
-            present: 0,
-            message,
-        }
+    pub fn new(inbound: &'a Inbound<'a>, message: Option<Arc<Message>>, deadline: u64, settings: &'a Settings) -> Self {
+        Self { inbound, settings, deadline, delivered: 0, rejected: 0, present: 0, message }
     }
 
     /// The publication as a shared message; made when the first receiver needs it.
     pub fn message(&mut self) -> &Arc<Message> {
-        self.message
-            .get_or_insert_with(|| self.inbound.to_message(self.deadline))
+        self.message.get_or_insert_with(|| self.inbound.to_message(self.deadline))
     }
 
     /// What a receiver's window holds.
@@ -250,8 +213,7 @@ impl<'a> Run<'a> {
             topic,
             packet_id,
             topic_alias: 0,
-            message_expiry_s: (self.deadline != NEVER)
-                .then(|| u32::try_from(left_s).unwrap_or(u32::MAX)),
+            message_expiry_s: (self.deadline != NEVER).then(|| u32::try_from(left_s).unwrap_or(u32::MAX)),
             subscription_ids: grant.ids,
             forwardable: &self.inbound.properties,
             payload: self.inbound.payload,
@@ -274,12 +236,7 @@ impl<'a> Run<'a> {
 /// Where the packet id of an encoded PUBLISH stands: behind the topic; 0 when the frame is too short for one.
 #[must_use]
 pub fn packet_id_at(frame: &[u8]) -> usize {
-    let header = 1 + frame
-        .iter()
-        .skip(1)
-        .take(4)
-        .position(|byte| byte & 0x80 == 0)
-        .map_or(4, |at| at + 1);
+    let header = 1 + frame.iter().skip(1).take(4).position(|byte| byte & 0x80 == 0).map_or(4, |at| at + 1);
     match frame.get(header..header + 2) {
         Some(&[high, low]) => header + 2 + usize::from(u16::from_be_bytes([high, low])),
         _ => 0,
@@ -296,7 +253,5 @@ pub fn group_tag(group: &SharedGroup) -> u32 {
 /// FNV-1a, 64 bits: the same in every process, so that hash strategies choose the same member after a restart.
 #[must_use]
 pub fn stable_hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -40,9 +40,7 @@ impl Retained {
             self.note(old.as_ref(), None);
             return Stored::Yes;
         }
-        let is_full = settings.max_retained > 0
-            && index.len() >= settings.max_retained
-            && index.get(topic).is_none();
+        let is_full = settings.max_retained > 0 && index.len() >= settings.max_retained && index.get(topic).is_none();
         if is_full || message.payload().len() > settings.max_retained_payload_bytes {
             return Stored::Refused;
         }
@@ -55,11 +53,7 @@ impl Retained {
 
     /// The message with the retainer's own expiry applied, if that ends earlier.
     fn bounded(message: &Arc<Message>, now_ms: u64, expiry_ms: u64) -> Arc<Message> {
-        let deadline = if expiry_ms == 0 {
-            NEVER
-        } else {
-            now_ms.saturating_add(expiry_ms)
-        };
+        let deadline = if expiry_ms == 0 { NEVER } else { now_ms.saturating_add(expiry_ms) };
         if message.expires_at_ms <= deadline {
             return Arc::clone(message);
         }
@@ -70,58 +64,43 @@ impl Retained {
 
     fn note(&self, removed: Option<&Arc<Message>>, added: Option<&Arc<Message>>) {
         if let Some(message) = removed {
-            self.bytes
-                .fetch_sub(message.size_bytes(), Ordering::Relaxed);
+            self.bytes.fetch_sub(message.size_bytes(), Ordering::Relaxed);
         }
         if let Some(message) = added {
-            self.bytes
-                .fetch_add(message.size_bytes(), Ordering::Relaxed);
+            self.bytes.fetch_add(message.size_bytes(), Ordering::Relaxed);
         }
     }
 
     /// Whether `message` is what its topic retains now.
     #[must_use]
     pub fn is_current(&self, message: &Arc<Message>) -> bool {
-        self.index
-            .read()
-            .get(message.topic())
-            .is_some_and(|held| Arc::ptr_eq(held, message))
+        self.index.read().get(message.topic()).is_some_and(|held| Arc::ptr_eq(held, message))
     }
 
     /// Calls `visit` for every live message whose topic matches the routed filter.
     pub fn matching(&self, filter: &str, now_ms: u64, mut visit: impl FnMut(&Arc<Message>)) {
         // The visitor never breaks off, so how the walk ended says nothing.
-        let _ended = self
-            .index
-            .read()
-            .matching(filter, &mut |_, message: &Arc<Message>| {
-                if !message.is_expired(now_ms) {
-                    visit(message);
-                }
-                ControlFlow::Continue(())
-            });
+        let _ended = self.index.read().matching(filter, &mut |_, message: &Arc<Message>| {
+            if !message.is_expired(now_ms) {
+                visit(message);
+            }
+            ControlFlow::Continue(())
+        });
     }
 
     /// The message of one topic.
     #[must_use]
     pub fn get(&self, topic: &str, now_ms: u64) -> Option<Arc<Message>> {
-        self.index
-            .read()
-            .get(topic)
-            .filter(|message| !message.is_expired(now_ms))
-            .cloned()
+        self.index.read().get(topic).filter(|message| !message.is_expired(now_ms)).cloned()
     }
 
     /// Removes every message whose topic matches the routed filter; returns how many.
     pub fn remove_matching(&self, filter: &str) -> usize {
         let mut doomed = Vec::new();
-        let _ended = self
-            .index
-            .read()
-            .matching(filter, &mut |_, message: &Arc<Message>| {
-                doomed.push(Arc::clone(message));
-                ControlFlow::Continue(())
-            });
+        let _ended = self.index.read().matching(filter, &mut |_, message: &Arc<Message>| {
+            doomed.push(Arc::clone(message));
+            ControlFlow::Continue(())
+        });
         self.remove_all(&doomed)
     }
 
@@ -131,14 +110,11 @@ impl Retained {
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
             let mut doomed = Vec::new();
-            cursor = self
-                .index
-                .read()
-                .page(from, EXPIRY_PAGE, &mut |_, message: &Arc<Message>| {
-                    if message.is_expired(now_ms) {
-                        doomed.push(Arc::clone(message));
-                    }
-                });
+            cursor = self.index.read().page(from, EXPIRY_PAGE, &mut |_, message: &Arc<Message>| {
+                if message.is_expired(now_ms) {
+                    doomed.push(Arc::clone(message));
+                }
+            });
             removed += self.remove_all(&doomed);
         }
         removed
@@ -152,10 +128,7 @@ impl Retained {
         let mut index = self.index.write();
         let mut removed = 0;
         for message in doomed {
-            if index
-                .get(message.topic())
-                .is_some_and(|held| Arc::ptr_eq(held, message))
-            {
+            if index.get(message.topic()).is_some_and(|held| Arc::ptr_eq(held, message)) {
                 let old = index.remove(message.topic());
                 self.note(old.as_ref(), None);
                 removed += 1;

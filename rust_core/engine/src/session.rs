@@ -123,9 +123,7 @@ impl Session {
     /// A routed topic as this client knows it.
     #[must_use]
     pub fn client_topic<'a>(&self, topic: &'a str) -> &'a str {
-        self.mount
-            .as_ref()
-            .map_or(topic, |mount| mountpoint::unmount(&mount.prefix, topic))
+        self.mount.as_ref().map_or(topic, |mount| mountpoint::unmount(&mount.prefix, topic))
     }
 
     /// Writes what the window and the socket allow: queued messages first, then retained ones.
@@ -134,15 +132,7 @@ impl Session {
     pub fn pump(&self, state: &mut State, out: &mut Outlet, retained: &Retained) -> bool {
         let settings = Arc::clone(&out.settings);
         let mut has_written = false;
-        loop {
-            let State {
-                link: Some(link),
-                window,
-                ..
-            } = state
-            else {
-                break;
-            };
+        while let State { link: Some(link), window, .. } = state {
             if !link.has_room() {
                 break;
             }
@@ -174,12 +164,7 @@ impl Session {
 
     /// Sends again what an earlier connection left unfinished, in its order. [MQTT5-4.4.0-1] [MQTT3-4.4.0-1]
     pub fn resume(&self, state: &mut State, out: &mut Outlet) {
-        let State {
-            link: Some(link),
-            window,
-            ..
-        } = state
-        else {
+        let State { link: Some(link), window, .. } = state else {
             return;
         };
         for resend in window.resume(link.receive_maximum) {
@@ -223,24 +208,14 @@ impl Session {
 
     /// Sends the next retained message if the window has room for it. False: nothing was done.
     fn replay_one(&self, state: &mut State, out: &mut Outlet, retained: &Retained) -> bool {
-        let State {
-            link: Some(link),
-            window,
-            replay,
-            ..
-        } = state
-        else {
+        let State { link: Some(link), window, replay, .. } = state else {
             return false;
         };
         let Some(waiting) = replay.as_mut() else {
             return false;
         };
         let max_inflight = usize::from(out.settings.limits.max_inflight);
-        let room = usize::from(link.receive_maximum).min(if max_inflight == 0 {
-            usize::MAX
-        } else {
-            max_inflight
-        });
+        let room = usize::from(link.receive_maximum).min(if max_inflight == 0 { usize::MAX } else { max_inflight });
         match waiting.front() {
             None => {
                 *replay = None;
@@ -265,8 +240,7 @@ impl Session {
         }
         let receive_maximum = link.receive_maximum;
         let settings = Arc::clone(&out.settings);
-        if let Offer::Send { packet_id } =
-            window.offer(entry.clone(), true, receive_maximum, &settings.limits)
+        if let Offer::Send { packet_id } = window.offer(entry.clone(), true, receive_maximum, &settings.limits)
             && self.write_entry(link, out, packet_id, &entry, false) == Written::TooLarge
         {
             window.abandon(packet_id);
@@ -304,11 +278,7 @@ impl State {
 
 impl Replay {
     fn into_entry(self, out: &Outlet) -> Entry<Arc<Message>> {
-        let ids: &[u32] = if self.subscription_id == 0 {
-            &[]
-        } else {
-            &[self.subscription_id]
-        };
+        let ids: &[u32] = if self.subscription_id == 0 { &[] } else { &[self.subscription_id] };
         Entry {
             subscription_ids: SmallIds::from(ids),
             expires_at_ms: self.message.expires_at_ms,

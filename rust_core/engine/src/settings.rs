@@ -8,10 +8,7 @@ use pybroker_core::trie::Strategy;
 
 /// Everything that the byte path needs to know. Zero means "no limit" where a limit is optional.
 #[derive(Debug, Clone)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is one switch of the configuration"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one switch of the configuration")]
 pub struct Settings {
     /// Largest packet taken from a client, in bytes; told in CONNACK.
     pub max_packet_bytes: u32,
@@ -119,9 +116,6 @@ impl Settings {
         if self.priorities.is_empty() {
             return self.default_priority;
         }
-        self.priorities
-            .get(topic)
-            .copied()
-            .unwrap_or(self.default_priority)
+        self.priorities.get(topic).copied().unwrap_or(self.default_priority)
     }
 }

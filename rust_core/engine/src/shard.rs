@@ -5,34 +5,25 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::command::Command;
 use crate::connection::{Connection, Phase, Verdict};
 use crate::dispatch::Dispatcher;
 use crate::events::{Cause, Event};
-use crate::handshake::ConnackExtra;
 use crate::hub::Hub;
 use crate::limits::TokenBucket;
-use crate::link::{ConnId, Link};
+use crate::link::ConnId;
 use crate::listener::Listener;
 use crate::outbox::Flushed;
-use crate::session::Session;
 use crate::sys::{self, Poller};
 use crate::timer::Wheel;
-use crate::transport::layers::Layers;
-use crate::transport::tls::TlsSession;
-use crate::transport::websocket::WsSession;
 
-/// Connections accepted per listener and turn.
-const ACCEPT_BATCH: usize = 64;
 /// Bytes read from one socket per turn; also the most that waits while Python decides (design, section 4).
 pub const READ_BYTES: usize = 64 * 1024;
-/// Pause of a listener after the system refused a descriptor.
-const ACCEPT_PAUSE_MS: u64 = 100;
 /// How often out-of-date cache entries are freed.
 const SWEEP_MS: u64 = 60_000;
 /// Log lines of one shard per second; the rest is counted.
@@ -40,102 +31,12 @@ const LOG_LINES_PER_S: f64 = 50.0;
 const COARSE_TICK_MS: u64 = 250;
 const FINE_TICK_MS: u64 = 4;
 const WAKE: u64 = u64::MAX;
-const LISTENER_BIT: u64 = 1 << 63;
+pub(crate) const LISTENER_BIT: u64 = 1 << 63;
 const SLOT_BITS: u32 = 24;
 
-/// What other threads ask of a shard.
-pub enum Command {
-    /// Serve a connection that another shard accepted.
-    Adopt {
-        /// The socket.
-        fd: OwnedFd,
-        /// Its listener, which has admitted it.
-        listener: Arc<Listener>,
-        /// Where it came from.
-        source: Option<SocketAddr>,
-    },
-    /// Watch a listener.
-    Listen(Arc<Listener>),
-    /// Stop watching a listener; with a reason, end its connections too.
-    Unlisten {
-        /// The listener.
-        id: u32,
-        /// Reason code for its connections.
-        reason: Option<u8>,
-    },
-    /// CONNACK 0, attached to a session.
-    Accept {
-        /// The connection.
-        conn: ConnId,
-        /// The session.
-        session: Arc<Session>,
-        /// What `Session::claim` gave for this connection.
-        claim: u64,
-        /// Session present.
-        is_present: bool,
-        /// Keep alive in force.
-        keep_alive_s: u16,
-        /// Further properties.
-        extra: Option<Box<ConnackExtra>>,
-    },
-    /// A refusing CONNACK.
-    Refuse {
-        /// The connection.
-        conn: ConnId,
-        /// Reason code for 5.0.
-        reason: u8,
-        /// Return code for 3.x; 0 closes without CONNACK.
-        return_code: u8,
-        /// Further properties.
-        extra: Option<Box<ConnackExtra>>,
-    },
-    /// An AUTH packet.
-    Challenge {
-        /// The connection.
-        conn: ConnId,
-        /// 0x18 or 0x00.
-        reason: u8,
-        /// Method, data and the like.
-        extra: Box<ConnackExtra>,
-    },
-    /// Answer of a SUBSCRIBE; `None` grants what was asked.
-    Grant {
-        /// The connection.
-        conn: ConnId,
-        /// Packet id that is answered.
-        packet_id: u16,
-        /// A code per filter.
-        codes: Option<Vec<u8>>,
-    },
-    /// Answer of an UNSUBSCRIBE.
-    Release {
-        /// The connection.
-        conn: ConnId,
-        /// Packet id that is answered.
-        packet_id: u16,
-    },
-    /// End a connection.
-    Disconnect {
-        /// The connection.
-        conn: ConnId,
-        /// Reason code for 5.0; 0 sends no DISCONNECT.
-        reason: u8,
-        /// Why, for the event.
-        cause: Cause,
-    },
-    /// The earliest delayed message changed.
-    Delay,
-    /// Stop: no more accepts, DISCONNECT to all, flush for at most `drain_ms`.
-    Stop {
-        /// Reason code for 5.0 clients.
-        reason: u8,
-        /// Time to flush.
-        drain_ms: u64,
-    },
-}
-
+/// What a fine timer is for.
 #[derive(Debug, Clone, Copy)]
-enum Due {
+pub(crate) enum Due {
     Resume(ConnId),
     Listen(u32),
     Delayed,
@@ -158,19 +59,19 @@ pub struct Shard {
     pub(crate) open_qos1: usize,
     pub(crate) plain: Vec<u8>,
     pub(crate) buffer: Vec<u8>,
-    poller: Poller,
+    pub(crate) poller: Poller,
     slots: Vec<Slot>,
     free: Vec<u32>,
     ready: Vec<ConnId>,
-    listeners: HashMap<u32, Arc<Listener>>,
+    pub(crate) listeners: HashMap<u32, Arc<Listener>>,
     coarse: Wheel<ConnId>,
-    fine: Wheel<Due>,
+    pub(crate) fine: Wheel<Due>,
     fired: Vec<ConnId>,
     swept_ms: u64,
     last_batch: usize,
     log_bucket: Option<TokenBucket>,
     unlogged: u64,
-    is_stopping: bool,
+    pub(crate) is_stopping: bool,
     is_stopped: bool,
 }
 
@@ -285,12 +186,7 @@ impl Shard {
             match ready.token {
                 WAKE => has_mail = true,
                 token if token & LISTENER_BIT != 0 => self.accept_from(token_listener(token)),
-                token => self.on_ready(
-                    ConnId(token),
-                    ready.is_readable,
-                    ready.is_writable,
-                    ready.is_hung_up,
-                ),
+                token => self.on_ready(ConnId(token), ready.is_readable, ready.is_writable, ready.is_hung_up),
             }
         }
         for id in again {
@@ -353,19 +249,14 @@ impl Shard {
         let has_room = match &mut conn.holder {
             crate::connection::Holder::Own(link) => {
                 let had_unsent = link.unsent_bytes() > 0;
-                if had_unsent && link.flush(out) == Flushed::Empty && conn.phase == Phase::Lingering
-                {
+                if had_unsent && link.flush(out) == Flushed::Empty && conn.phase == Phase::Lingering {
                     sys::finish_sending(conn.fd.as_fd());
                 }
                 link.has_room()
             }
             crate::connection::Holder::Session(session) => {
                 let mut state = session.lock();
-                if state
-                    .link
-                    .as_ref()
-                    .is_some_and(|link| link.conn == conn.id && link.unsent_bytes() > 0)
-                {
+                if state.link.as_ref().is_some_and(|link| link.conn == conn.id && link.unsent_bytes() > 0) {
                     crate::dispatch::flush(&hub, session, &mut state, out);
                 }
                 state.link.as_ref().is_none_or(|link| link.has_room())
@@ -394,6 +285,16 @@ impl Shard {
         }
     }
 
+    /// A number for a new connection: a free slot, its generation, this shard.
+    pub(crate) fn reserve(&mut self) -> ConnId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let generation = self.slots.get(slot as usize).map_or(0, |place| place.generation);
+        ConnId((self.index as u64) << 56 | u64::from(generation) << SLOT_BITS | u64::from(slot))
+    }
+
     /// Frees the slot of a connection that was taken out for good.
     pub(crate) fn forget(&mut self, conn: &Connection) {
         self.poller.remove(conn.fd.as_fd());
@@ -406,125 +307,6 @@ impl Shard {
         if let Some(load) = self.hub.loads.get(self.index) {
             load.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    fn accept_from(&mut self, id: u32) {
-        let Some(listener) = self.listeners.get(&id).cloned() else {
-            return;
-        };
-        for _ in 0..ACCEPT_BATCH {
-            if !listener.is_open() {
-                return;
-            }
-            let wait_ms = listener.accept_in_ms(self.now_ms());
-            if wait_ms > 0 {
-                return self.pause_listener(&listener, wait_ms);
-            }
-            match listener.accept(self.now_ms()) {
-                Ok((fd, source)) => self.admit(&listener, fd, source),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) => {
-                    self.log(
-                        40,
-                        "accept_failed",
-                        vec![
-                            ("listener", listener.spec.name.clone()),
-                            ("reason", error.to_string()),
-                        ],
-                    );
-                    return self.pause_listener(&listener, ACCEPT_PAUSE_MS);
-                }
-            }
-        }
-    }
-
-    fn pause_listener(&mut self, listener: &Listener, wait_ms: u64) {
-        self.poller.remove(listener.as_fd());
-        self.fine
-            .schedule(self.now_ms() + wait_ms, Due::Listen(listener.id));
-    }
-
-    fn admit(&mut self, listener: &Arc<Listener>, fd: OwnedFd, source: Option<SocketAddr>) {
-        if let Err(refusal) = listener.admit(source) {
-            let peer = source.map_or_else(String::new, |source| source.to_string());
-            let reason = format!("{refusal:?}").to_lowercase();
-            self.log(
-                30,
-                "connection_refused",
-                vec![
-                    ("listener", listener.spec.name.clone()),
-                    ("peer", peer),
-                    ("reason", reason),
-                ],
-            );
-            return;
-        }
-        let target = self.hub.place(self.index);
-        if let Some(load) = self.hub.loads.get(target) {
-            load.fetch_add(1, Ordering::Relaxed);
-        }
-        if target == self.index {
-            self.adopt(Arc::clone(listener), fd, source);
-        } else if let Some(mailbox) = self.hub.shards.get(target) {
-            mailbox.push(Command::Adopt {
-                fd,
-                listener: Arc::clone(listener),
-                source,
-            });
-        }
-    }
-
-    fn adopt(&mut self, listener: Arc<Listener>, fd: OwnedFd, source: Option<SocketAddr>) {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
-        let generation = self
-            .slots
-            .get(slot as usize)
-            .map_or(0, |place| place.generation);
-        let id = ConnId(
-            (self.index as u64) << 56 | u64::from(generation) << SLOT_BITS | u64::from(slot),
-        );
-        let tls = match listener.spec.tls.as_ref().map(TlsSession::new).transpose() {
-            Ok(tls) => tls,
-            Err(error) => {
-                self.log(
-                    40,
-                    "tls_failed",
-                    vec![
-                        ("listener", listener.spec.name.clone()),
-                        ("reason", error.to_string()),
-                    ],
-                );
-                None
-            }
-        };
-        let websocket = listener
-            .spec
-            .websocket
-            .as_ref()
-            .map(|settings| WsSession::new(Arc::clone(settings)));
-        let fd = Arc::new(fd);
-        let link = Box::new(Link::new(id, Arc::clone(&fd), Layers::new(tls, websocket)));
-        let max_packet_bytes = self.dispatcher.outlet.settings.max_packet_bytes;
-        let mut conn = Box::new(Connection::new(
-            id,
-            fd,
-            listener,
-            source,
-            link,
-            max_packet_bytes,
-            self.now_ms(),
-        ));
-        if let Err(error) = self.poller.add_socket(conn.fd.as_fd(), id.0) {
-            self.log(40, "connection_failed", vec![("reason", error.to_string())]);
-            self.forget(&conn);
-            return;
-        }
-        self.schedule(&mut conn);
-        self.put(conn);
     }
 
     /// Sets the coarse timer of a connection, unless it is set for an earlier time.
@@ -548,18 +330,9 @@ impl Shard {
     }
 
     /// Passes a line to the log. A storm of faults is cut short and says how many lines it left out.
-    pub(crate) fn log(
-        &mut self,
-        level: u8,
-        event: &'static str,
-        mut fields: Vec<(&'static str, String)>,
-    ) {
+    pub(crate) fn log(&mut self, level: u8, event: &'static str, mut fields: Vec<(&'static str, String)>) {
         let now_ms = self.now_ms();
-        if !self
-            .log_bucket
-            .as_mut()
-            .is_none_or(|bucket| bucket.has_tokens(now_ms))
-        {
+        if !self.log_bucket.as_mut().is_none_or(|bucket| bucket.has_tokens(now_ms)) {
             self.unlogged += 1;
             return;
         }
@@ -570,54 +343,24 @@ impl Shard {
             fields.push(("lines_left_out", self.unlogged.to_string()));
             self.unlogged = 0;
         }
-        self.events.push(Event::Log {
-            level,
-            event,
-            fields,
-        });
+        self.events.push(Event::Log { level, event, fields });
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Adopt {
-                fd,
-                listener,
-                source,
-            } => self.adopt(listener, fd, source),
+            Command::Adopt { fd, listener, source } => self.adopt(listener, fd, source),
             Command::Listen(listener) => self.listen(listener),
             Command::Unlisten { id, reason } => self.unlisten(id, reason),
-            Command::Accept {
-                conn,
-                session,
-                claim,
-                is_present,
-                keep_alive_s,
-                extra,
-            } => {
-                self.accept(conn, session, claim, is_present, keep_alive_s, extra);
+            Command::Accept { conn, session, claim, is_present, keep_alive_s, extra } => {
+                self.accept(conn, &session, claim, is_present, keep_alive_s, extra.as_deref());
             }
-            Command::Refuse {
-                conn,
-                reason,
-                return_code,
-                extra,
-            } => self.refuse(conn, reason, return_code, extra.as_deref()),
-            Command::Challenge {
-                conn,
-                reason,
-                extra,
-            } => self.challenge(conn, reason, &extra),
-            Command::Grant {
-                conn,
-                packet_id,
-                codes,
-            } => self.grant(conn, packet_id, codes.as_deref()),
+            Command::Refuse { conn, reason, return_code, extra } => {
+                self.refuse(conn, reason, return_code, extra.as_deref());
+            }
+            Command::Challenge { conn, reason, extra } => self.challenge(conn, reason, &extra),
+            Command::Grant { conn, packet_id, codes } => self.grant(conn, packet_id, codes.as_deref()),
             Command::Release { conn, packet_id } => self.release(conn, packet_id),
-            Command::Disconnect {
-                conn,
-                reason,
-                cause,
-            } => {
+            Command::Disconnect { conn, reason, cause } => {
                 if let Some(conn) = self.take(conn) {
                     self.close(conn, cause, reason, None);
                 }
@@ -627,46 +370,11 @@ impl Shard {
         }
     }
 
-    fn listen(&mut self, listener: Arc<Listener>) {
-        if self.is_stopping || !listener.is_open() {
-            return;
-        }
-        if let Err(error) = self
-            .poller
-            .add_listener(listener.as_fd(), LISTENER_BIT | u64::from(listener.id))
-        {
-            self.log(
-                40,
-                "listen_failed",
-                vec![
-                    ("listener", listener.spec.name.clone()),
-                    ("reason", error.to_string()),
-                ],
-            );
-            return;
-        }
-        self.listeners.insert(listener.id, listener);
-    }
-
-    fn unlisten(&mut self, id: u32, reason: Option<u8>) {
-        if let Some(listener) = self.listeners.remove(&id) {
-            self.poller.remove(listener.as_fd());
-        }
-        if let Some(reason) = reason {
-            for conn in self.taken(|conn| conn.listener.id == id) {
-                self.close(conn, Cause::Listener, reason, None);
-            }
-        }
-    }
-
     /// Takes every connection that `picks` out of its slot.
-    fn taken(&mut self, picks: impl Fn(&Connection) -> bool) -> Vec<Box<Connection>> {
+    #[allow(clippy::vec_box, reason = "connections live in boxes: moving one out must not copy it")]
+    pub(crate) fn taken(&mut self, picks: impl Fn(&Connection) -> bool) -> Vec<Box<Connection>> {
         let is_picked = |slot: &&mut Slot| slot.connection.as_ref().is_some_and(|conn| picks(conn));
-        self.slots
-            .iter_mut()
-            .filter(is_picked)
-            .filter_map(|slot| slot.connection.take())
-            .collect()
+        self.slots.iter_mut().filter(is_picked).filter_map(|slot| slot.connection.take()).collect()
     }
 
     fn stop(&mut self, reason: u8, drain_ms: u64) {
@@ -693,11 +401,7 @@ impl Shard {
         for id in fired.drain(..) {
             // A timer that was overtaken by an earlier one finds a check in the future and has no say.
             if let Some(conn) = self.take(id) {
-                if conn.check_at_ms > now_ms {
-                    self.put(conn)
-                } else {
-                    self.check(conn)
-                }
+                if conn.check_at_ms > now_ms { self.put(conn) } else { self.check(conn) }
             }
         }
         self.fired = fired;
@@ -737,10 +441,7 @@ impl Shard {
 
     /// Forgets a connection without another word.
     pub(crate) fn drop_connection(&mut self, conn: &Connection) {
-        debug_assert!(
-            conn.phase == Phase::Lingering || self.is_stopping,
-            "only an ended connection is dropped"
-        );
+        debug_assert!(conn.phase == Phase::Lingering || self.is_stopping, "only an ended connection is dropped");
         self.forget(conn);
     }
 }
@@ -752,10 +453,7 @@ fn token_listener(token: u64) -> u32 {
 fn parts(id: ConnId) -> (usize, u32) {
     let slot = id.0 & ((1 << SLOT_BITS) - 1);
     let generation = (id.0 >> SLOT_BITS) & u64::from(u32::MAX);
-    (
-        usize::try_from(slot).unwrap_or(usize::MAX),
-        u32::try_from(generation).unwrap_or(u32::MAX),
-    )
+    (usize::try_from(slot).unwrap_or(usize::MAX), u32::try_from(generation).unwrap_or(u32::MAX))
 }
 
 /// The shard that serves a connection.

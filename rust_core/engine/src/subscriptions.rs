@@ -36,11 +36,7 @@ fn routed(session: &Session, raw: &str, max_levels: usize) -> Result<Routed, Top
     let mut filter = String::with_capacity(parsed.filter.len());
     let prefix = session.mount.as_ref().map_or("", |mount| &mount.prefix);
     mountpoint::mount(prefix, parsed.filter, &mut filter);
-    Ok(Routed {
-        filter,
-        group,
-        hides_dollar: session.mount.is_some() && topic::begins_with_wildcard(parsed.filter),
-    })
+    Ok(Routed { filter, group, hides_dollar: session.mount.is_some() && topic::begins_with_wildcard(parsed.filter) })
 }
 
 /// One granted subscription.
@@ -76,8 +72,7 @@ impl Hub {
         };
         let subscribed = {
             let mut trie = self.trie.write();
-            let subscribed =
-                trie.subscribe(&routed.filter, routed.group.as_deref(), session.id, options);
+            let subscribed = trie.subscribe(&routed.filter, routed.group.as_deref(), session.id, options);
             self.generations.bump(&routed.filter);
             subscribed
         };
@@ -98,11 +93,7 @@ impl Hub {
                 let prefix = session.mount.as_ref().map_or("", |mount| &mount.prefix);
                 if !(routed.hides_dollar && mountpoint::hidden_from(prefix, message.topic())) {
                     let message = Arc::clone(message);
-                    replay.push(Replay {
-                        message,
-                        qos,
-                        subscription_id: options.subscription_id,
-                    });
+                    replay.push(Replay { message, qos, subscription_id: options.subscription_id });
                 }
             });
         }
@@ -138,12 +129,7 @@ impl Hub {
             state.window.clear();
             let conn = state.link.as_ref().map(|link| link.conn);
             let link = conn.and_then(|conn| session.detach(&mut state, conn));
-            (
-                link,
-                std::mem::take(&mut state.subscriptions),
-                shared,
-                unsent,
-            )
+            (link, std::mem::take(&mut state.subscriptions), shared, unsent)
         };
         if let Some(mut link) = link {
             link.say_goodbye(&mut dispatcher.outlet, ReasonCode::SessionTakenOver as u8);
@@ -182,9 +168,7 @@ impl State {
     /// Adds retained messages behind those that wait already.
     pub fn queue_replay(&mut self, replay: Vec<Replay>) {
         if !replay.is_empty() {
-            self.replay
-                .get_or_insert_with(|| Box::new(VecDeque::new()))
-                .extend(replay);
+            self.replay.get_or_insert_with(|| Box::new(VecDeque::new())).extend(replay);
         }
     }
 }
@@ -195,15 +179,12 @@ impl Shard {
         let Some(mut conn) = self.take(id) else {
             return;
         };
-        let is_asked = matches!(conn.pending.as_deref(), Some(Pending::Subscribe { packet_id: asked, .. }) if *asked == packet_id);
+        let is_asked =
+            matches!(conn.pending.as_deref(), Some(Pending::Subscribe { packet_id: asked, .. }) if *asked == packet_id);
         let (true, Some(session)) = (is_asked, conn.session().cloned()) else {
             return self.put(conn);
         };
-        let Some(Pending::Subscribe {
-            subscription_id,
-            filters,
-            ..
-        }) = conn.pending.take().map(|pending| *pending)
+        let Some(Pending::Subscribe { subscription_id, filters, .. }) = conn.pending.take().map(|pending| *pending)
         else {
             return self.put(conn);
         };
@@ -211,25 +192,12 @@ impl Shard {
         let mut answers = Vec::with_capacity(filters.len());
         let mut replay = Vec::new();
         for (at, (filter, options, reason)) in filters.iter().enumerate() {
-            let decided = codes
-                .and_then(|codes| codes.get(at).copied())
-                .unwrap_or((options & 0b11).min(max_qos));
+            let decided = codes.and_then(|codes| codes.get(at).copied()).unwrap_or((options & 0b11).min(max_qos));
             let code = if *reason == 0 { decided } else { *reason };
-            answers.push(self.subscribe_one(
-                &session,
-                filter,
-                *options,
-                subscription_id,
-                code,
-                &mut replay,
-            ));
+            answers.push(self.subscribe_one(&session, filter, *options, subscription_id, code, &mut replay));
         }
-        let suback = Suback {
-            packet_id,
-            reason_string: None,
-            user_properties: UserProperties::default(),
-            codes: &answers,
-        };
+        let suback =
+            Suback { packet_id, reason_string: None, user_properties: UserProperties::default(), codes: &answers };
         self.with_window(&conn, |shard, session, state| {
             if let Some(link) = state.link.as_deref_mut() {
                 link.write(&mut shard.dispatcher.outlet, &Packet::Suback(suback));
@@ -255,10 +223,7 @@ impl Shard {
             self.dispatcher.outlet.tally.count(Metric::SubscribeError);
             return code;
         }
-        let granted = Granted {
-            options: (options & !0b11) | code.min(2),
-            subscription_id,
-        };
+        let granted = Granted { options: (options & !0b11) | code.min(2), subscription_id };
         match self.hub.subscribe(session, filter, granted, self.now_ms()) {
             Ok((_, messages)) => {
                 replay.extend(messages);
@@ -277,9 +242,7 @@ impl Shard {
         let (true, Some(session)) = (is_asked, conn.session().cloned()) else {
             return self.put(conn);
         };
-        let Some(Pending::Unsubscribe { filters, .. }) =
-            conn.pending.take().map(|pending| *pending)
-        else {
+        let Some(Pending::Unsubscribe { filters, .. }) = conn.pending.take().map(|pending| *pending) else {
             return self.put(conn);
         };
         let answers: Vec<u8> = filters
@@ -290,12 +253,8 @@ impl Shard {
                 Err(_) => ReasonCode::TopicFilterInvalid as u8,
             })
             .collect();
-        let unsuback = Unsuback {
-            packet_id,
-            reason_string: None,
-            user_properties: UserProperties::default(),
-            codes: &answers,
-        };
+        let unsuback =
+            Unsuback { packet_id, reason_string: None, user_properties: UserProperties::default(), codes: &answers };
         self.with_window(&conn, |shard, session, state| {
             if let Some(link) = state.link.as_deref_mut() {
                 link.write(&mut shard.dispatcher.outlet, &Packet::Unsuback(unsuback));
@@ -310,11 +269,7 @@ impl Shard {
 impl Hub {
     /// Filters as routed (mounted, with `$share/g/`), options byte and identifier of a session's subscriptions.
     #[must_use]
-    pub fn describe_subscriptions(
-        &self,
-        id: SubscriberId,
-        keys: &[SubscriptionKey],
-    ) -> Vec<(String, u8, u32)> {
+    pub fn describe_subscriptions(&self, id: SubscriberId, keys: &[SubscriptionKey]) -> Vec<(String, u8, u32)> {
         let trie = self.trie.read();
         let mut filter = String::new();
         let describe = |key: &SubscriptionKey| {

@@ -11,9 +11,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::{Errno, ioctl_fionbio};
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
-};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 
 /// Readiness reports taken per wait; what is left over comes with the next.
 const BATCH: usize = 256;
@@ -49,8 +47,7 @@ impl Ready {
         let flags = event.flags;
         Self {
             token: event.data.u64(),
-            is_readable: flags
-                .intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
+            is_readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
             is_writable: flags.contains(EventFlags::OUT),
             is_hung_up: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
         }
@@ -69,10 +66,7 @@ impl Poller {
     /// # Errors
     /// The system's error when no descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
-            ready: Vec::with_capacity(BATCH),
-        })
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, ready: Vec::with_capacity(BATCH) })
     }
 
     /// Registers a socket for reading and writing, edge-triggered, for its whole life.
@@ -81,12 +75,7 @@ impl Poller {
     /// The system's error, for example when the limit of watched descriptors is reached.
     pub fn add_socket(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::add(
-            &self.epoll,
-            fd,
-            EventData::new_u64(token),
-            flags,
-        )?)
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)?)
     }
 
     /// Registers a listening socket that several pollers share: one of them is woken.
@@ -94,12 +83,7 @@ impl Poller {
     /// # Errors
     /// As [`Poller::add_socket`].
     pub fn add_listener(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        Ok(epoll::add(
-            &self.epoll,
-            fd,
-            EventData::new_u64(token),
-            EventFlags::IN | EventFlags::EXCLUSIVE,
-        )?)
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN | EventFlags::EXCLUSIVE)?)
     }
 
     /// Registers a level-triggered descriptor that is only read (an eventfd).
@@ -107,12 +91,7 @@ impl Poller {
     /// # Errors
     /// As [`Poller::add_socket`].
     pub fn add_waker(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        Ok(epoll::add(
-            &self.epoll,
-            fd,
-            EventData::new_u64(token),
-            EventFlags::IN,
-        )?)
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), EventFlags::IN)?)
     }
 
     /// Removes a descriptor. One that is not registered is no error.
@@ -164,9 +143,7 @@ impl Waker {
     /// # Errors
     /// The system's error when no descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-        })
+        Ok(Self { fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
     }
 
     /// Makes the descriptor readable.
@@ -208,6 +185,7 @@ pub fn receive_into(fd: BorrowedFd<'_>, buf: &mut Vec<u8>) -> Transfer {
 }
 
 /// Sends one buffer.
+#[must_use]
 pub fn transmit(fd: BorrowedFd<'_>, buf: &[u8]) -> Transfer {
     match send(fd, buf, SendFlags::NOSIGNAL) {
         Ok(0) => Transfer::WouldBlock,
@@ -217,13 +195,9 @@ pub fn transmit(fd: BorrowedFd<'_>, buf: &[u8]) -> Transfer {
 }
 
 /// Sends several buffers in order with one call.
+#[must_use]
 pub fn transmit_all(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> Transfer {
-    match sendmsg(
-        fd,
-        parts,
-        &mut SendAncillaryBuffer::default(),
-        SendFlags::NOSIGNAL,
-    ) {
+    match sendmsg(fd, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL) {
         Ok(0) => Transfer::WouldBlock,
         Ok(n) => Transfer::Bytes(n),
         Err(error) => of_error(error),

@@ -46,9 +46,7 @@ impl<K: Copy> Wheel<K> {
             return;
         }
         if self.len > 0 {
-            let rounds = usize::try_from(target - self.tick)
-                .unwrap_or(SLOTS)
-                .min(SLOTS);
+            let rounds = usize::try_from(target - self.tick).unwrap_or(SLOTS).min(SLOTS);
             let first = self.tick + 1;
             for step in 0..rounds {
                 let slot = slot_of(first + step as u64);
@@ -106,7 +104,7 @@ impl<K: Copy> Wheel<K> {
 }
 
 fn slot_of(tick: u64) -> usize {
-    (tick % SLOTS as u64) as usize
+    usize::try_from(tick % SLOTS as u64).unwrap_or(0)
 }
 
 #[cfg(test)]

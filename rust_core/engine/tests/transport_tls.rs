@@ -17,10 +17,7 @@ fn bytes_pass_both_ways_under_each_version() {
         assert!(pair.is_up());
         pair.say(b"\xc0\x00");
         pair.answer(b"\xd0\x00");
-        assert_eq!(
-            (pair.received.as_slice(), pair.answered.as_slice()),
-            (&b"\xc0\x00"[..], &b"\xd0\x00"[..])
-        );
+        assert_eq!((pair.received.as_slice(), pair.answered.as_slice()), (&b"\xc0\x00"[..], &b"\xd0\x00"[..]));
         assert_eq!(pair.session.server_name(), Some("broker.example"));
         assert!(pair.session.cipher().unwrap().starts_with("TLS"));
         assert!(pair.session.peer().is_none());
@@ -35,11 +32,7 @@ fn versions_are_negotiated_and_limited() {
         (vec![TlsVersion::V12], vec![&TLS12, &TLS13], Some("TLSv1.2")),
         (vec![TlsVersion::V12], vec![&TLS13], None),
         (vec![TlsVersion::V13], vec![&TLS12], None),
-        (
-            vec![TlsVersion::V13, TlsVersion::V12],
-            vec![&TLS12],
-            Some("TLSv1.2"),
-        ),
+        (vec![TlsVersion::V13, TlsVersion::V12], vec![&TLS12], Some("TLSv1.2")),
     ] {
         scene.settings.versions = spoken;
         let mut pair = Pair::new(&scene.acceptor(), &scene.client_speaking(None, &client));
@@ -65,10 +58,7 @@ fn every_cut_of_the_wire_works() {
             pair.pump();
             pair.say(&message);
             pair.answer(&message);
-            assert!(
-                pair.received == message && pair.answered == message,
-                "pieces of {piece}"
-            );
+            assert!(pair.received == message && pair.answered == message, "pieces of {piece}");
         }
     }
 }
@@ -76,9 +66,7 @@ fn every_cut_of_the_wire_works() {
 #[test]
 fn a_megabyte_in_one_call_is_whole() {
     let scene = Scene::new();
-    let message: Vec<u8> = (0..1_048_576u32)
-        .map(|index| (index % 253).to_le_bytes()[0])
-        .collect();
+    let message: Vec<u8> = (0..1_048_576u32).map(|index| (index % 253).to_le_bytes()[0]).collect();
     scene.with_both_versions(None, |mut pair| {
         pair.say(&message);
         pair.answer(&message);
@@ -116,17 +104,8 @@ fn close_of_the_peer_is_reported_and_later_bytes_ignored() {
         pair.say(b"last");
         pair.client.send_close_notify();
         pair.pump();
-        assert_eq!(
-            pair.session.status(),
-            TlsStatus {
-                is_handshaking: false,
-                is_peer_closed: true
-            }
-        );
-        let status = pair
-            .session
-            .receive(&mut [0x55; 40], &mut pair.received, &mut pair.wire)
-            .unwrap();
+        assert_eq!(pair.session.status(), TlsStatus { is_handshaking: false, is_peer_closed: true });
+        let status = pair.session.receive(&mut [0x55; 40], &mut pair.received, &mut pair.wire).unwrap();
         assert!(status.is_peer_closed);
         assert_eq!(pair.received, b"last");
         // The other direction is still open.
@@ -148,11 +127,7 @@ fn our_close_reaches_the_peer_and_ends_sending() {
         pair.client.read_tls(&mut wire.as_slice()).unwrap();
         assert!(pair.client.process_new_packets().unwrap().peer_has_closed());
         wire.fill(0);
-        assert!(
-            pair.session
-                .receive(&mut wire, &mut pair.received, &mut Vec::new())
-                .is_ok()
-        );
+        assert!(pair.session.receive(&mut wire, &mut pair.received, &mut Vec::new()).is_ok());
     });
 }
 
@@ -180,20 +155,11 @@ fn plain_mqtt_is_answered_with_an_alert() {
     let mut session = TlsSession::new(&scene.acceptor()).unwrap();
     let (mut plain, mut reply) = (Vec::new(), Vec::new());
     let mut connect = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00".to_vec();
-    let error = session
-        .receive(&mut connect, &mut plain, &mut reply)
-        .unwrap_err();
-    assert!(
-        matches!(error, TlsError::Protocol(rustls::Error::InvalidMessage(_)))
-            && !error.is_certificate()
-    );
+    let error = session.receive(&mut connect, &mut plain, &mut reply).unwrap_err();
+    assert!(matches!(error, TlsError::Protocol(rustls::Error::InvalidMessage(_))) && !error.is_certificate());
     // A fatal alert record.
     assert_eq!((reply.first(), reply.get(5)), (Some(&21), Some(&2)));
-    assert!(
-        session
-            .receive(&mut [1; 100], &mut plain, &mut reply)
-            .is_ok()
-    );
+    assert!(session.receive(&mut [1; 100], &mut plain, &mut reply).is_ok());
     assert_eq!(session.send(b"x", &mut reply), Ok(0));
     assert!(plain.is_empty());
 }
@@ -217,10 +183,7 @@ fn endless_handshake_message_is_cut_off() {
                 break outcome;
             }
         };
-        assert!(
-            outcome.is_err() && total < 100_000,
-            "{total} bytes taken for {announced}"
-        );
+        assert!(outcome.is_err() && total < 100_000, "{total} bytes taken for {announced}");
     }
 }
 
@@ -282,9 +245,5 @@ fn acceptor() -> &'static TlsAcceptor {
 }
 
 fn damaged_client(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
-    client_config(&ClientOptions {
-        trusted: &listener().1,
-        identity: None,
-        versions,
-    })
+    client_config(&ClientOptions { trusted: &listener().1, identity: None, versions })
 }

@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 use proptest::prelude::*;
 use pybroker_engine::transport::websocket::{WsError, WsSession, WsSettings, WsStatus};
 use transport_support::websocket::{
-    BINARY, CLOSE, CONTINUATION, FIN, Outcome, PING, PONG, TEXT, ask, assert_fails, exchange, feed,
-    frame, open, request, session, status,
+    BINARY, CLOSE, CONTINUATION, FIN, Outcome, PING, PONG, TEXT, ask, assert_fails, exchange, feed, frame, open,
+    request, session, status,
 };
 use tungstenite::Message;
 use tungstenite::client::IntoClientRequest as _;
@@ -33,23 +33,15 @@ fn packets_and_frames_need_not_line_up() {
     ];
     let outcome = exchange(WsSettings::default(), &fragments);
     assert_eq!(outcome.plain, b"\xc0\x00\xc0\x00\xc0\x00");
-    assert_eq!(
-        outcome.reply,
-        [&[FIN | PONG, 13][..], b"are you there"].concat()
-    );
+    assert_eq!(outcome.reply, [&[FIN | PONG, 13][..], b"are you there"].concat());
     assert_eq!(outcome.end, Ok(WsStatus::Open));
 }
 
 #[test]
 fn frames_of_every_length_form_are_unmasked() {
     for length in [0, 1, 3, 4, 5, 125, 126, 127, 0xffff, 0x1_0000, 0x1_0003] {
-        let payload: Vec<u8> = (0..length)
-            .map(|index| u8::try_from(index % 251).unwrap())
-            .collect();
-        assert_eq!(
-            exchange(WsSettings::default(), &[frame(FIN | BINARY, &payload)]).plain,
-            payload
-        );
+        let payload: Vec<u8> = (0..length).map(|index| u8::try_from(index % 251).unwrap()).collect();
+        assert_eq!(exchange(WsSettings::default(), &[frame(FIN | BINARY, &payload)]).plain, payload);
     }
 }
 
@@ -70,25 +62,7 @@ fn broken_frames_close_with_their_code() {
     assert_fails(&[frame(PING, b"")], 1002); // fragmented control frame
     assert_fails(&[frame(FIN | PING, &[b'x'; 126])], 1002); // long control frame
     assert_fails(&[vec![FIN | BINARY, 0xfe, 0, 5, 0, 0, 0, 0]], 1002); // length could be shorter
-    assert_fails(
-        &[vec![
-            FIN | BINARY,
-            0xff,
-            0xff,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ]],
-        1002,
-    ); // negative length
+    assert_fails(&[vec![FIN | BINARY, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]], 1002); // negative length
     assert_fails(&[frame(FIN | CLOSE, b"\x03")], 1002); // half a close code
     assert_fails(&[frame(FIN | CLOSE, &1005u16.to_be_bytes())], 1002); // code that is never sent
     assert_fails(&[frame(FIN | CLOSE, b"\x03\xe8\xff\xfe")], 1007); // reason is not UTF-8
@@ -96,45 +70,23 @@ fn broken_frames_close_with_their_code() {
 
 #[test]
 fn long_message_is_refused_on_its_header() {
-    let settings = WsSettings {
-        max_frame_bytes: Some(10),
-        ..WsSettings::default()
-    };
-    let fits = exchange(
-        settings.clone(),
-        &[frame(BINARY, b"12345"), frame(FIN | CONTINUATION, b"67890")],
-    );
+    let settings = WsSettings { max_frame_bytes: Some(10), ..WsSettings::default() };
+    let fits = exchange(settings.clone(), &[frame(BINARY, b"12345"), frame(FIN | CONTINUATION, b"67890")]);
     assert_eq!(fits.plain, b"1234567890");
-    let long = exchange(
-        settings.clone(),
-        &[
-            frame(BINARY, b"12345"),
-            frame(FIN | CONTINUATION, b"678901"),
-        ],
-    );
+    let long = exchange(settings.clone(), &[frame(BINARY, b"12345"), frame(FIN | CONTINUATION, b"678901")]);
     assert!(matches!(long.end, Err(WsError::Frame { code: 1009, .. })));
     let header_only = exchange(settings, &[frame(FIN | BINARY, &[0; 11])[..6].to_vec()]);
-    assert!(matches!(
-        header_only.end,
-        Err(WsError::Frame { code: 1009, .. })
-    ));
+    assert!(matches!(header_only.end, Err(WsError::Frame { code: 1009, .. })));
 }
 
 #[test]
 fn close_is_echoed_once_and_ends_the_stream() {
-    let frames = [
-        frame(FIN | CLOSE, b"\x03\xe9going"),
-        frame(FIN | PING, b""),
-        frame(FIN | BINARY, b"late"),
-    ];
+    let frames = [frame(FIN | CLOSE, b"\x03\xe9going"), frame(FIN | PING, b""), frame(FIN | BINARY, b"late")];
     let outcome = exchange(WsSettings::default(), &frames);
     assert_eq!(outcome.end, Ok(WsStatus::Closed));
     assert_eq!(outcome.reply, [FIN | CLOSE, 2, 0x03, 0xe9]);
     assert!(outcome.plain.is_empty());
-    assert_eq!(
-        exchange(WsSettings::default(), &[frame(FIN | CLOSE, b"")]).reply,
-        [FIN | CLOSE, 0]
-    );
+    assert_eq!(exchange(WsSettings::default(), &[frame(FIN | CLOSE, b"")]).reply, [FIN | CLOSE, 0]);
 }
 
 #[test]
@@ -144,21 +96,9 @@ fn our_close_waits_for_the_answer_and_drops_what_comes_before() {
     session.close(1001, &mut wire);
     session.close(1000, &mut wire);
     assert_eq!(wire, [FIN | CLOSE, 2, 0x03, 0xe9]);
-    let frames = [
-        frame(FIN | BINARY, b"late"),
-        frame(FIN | PING, b"x"),
-        frame(FIN | CLOSE, b"\x03\xe9"),
-    ]
-    .concat();
+    let frames = [frame(FIN | BINARY, b"late"), frame(FIN | PING, b"x"), frame(FIN | CLOSE, b"\x03\xe9")].concat();
     let outcome = feed(&mut session, [frames.as_slice()]);
-    assert_eq!(
-        outcome,
-        Outcome {
-            plain: Vec::new(),
-            reply: Vec::new(),
-            end: Ok(WsStatus::Closed)
-        }
-    );
+    assert_eq!(outcome, Outcome { plain: Vec::new(), reply: Vec::new(), end: Ok(WsStatus::Closed) });
 }
 
 #[test]
@@ -171,11 +111,9 @@ fn close_before_the_stream_is_open_writes_nothing() {
 #[test]
 fn sent_header_fits_its_payload() {
     let session = open(WsSettings::default());
-    for (length, header) in [
-        (2, vec![0x82, 2]),
-        (126, vec![0x82, 126, 0, 126]),
-        (0x1_0000, vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
-    ] {
+    for (length, header) in
+        [(2, vec![0x82, 2]), (126, vec![0x82, 126, 0, 126]), (0x1_0000, vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0])]
+    {
         let mut wire = b"before".to_vec();
         session.send_header(length, &mut wire);
         assert_eq!(wire, [b"before".as_slice(), &header].concat());
@@ -210,9 +148,7 @@ impl Read for Echo {
 impl Write for Echo {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let mut plain = Vec::new();
-        self.session
-            .receive(buf, &mut plain, &mut self.out)
-            .map_err(io::Error::other)?;
+        self.session.receive(buf, &mut plain, &mut self.out).map_err(io::Error::other)?;
         if !plain.is_empty() {
             self.session.send_header(plain.len(), &mut self.out);
             self.out.extend(plain);
@@ -228,13 +164,8 @@ impl Write for Echo {
 #[test]
 fn foreign_client_talks_to_us() {
     let mut request = "ws://broker.example/mqtt".into_client_request().unwrap();
-    request
-        .headers_mut()
-        .insert("Sec-WebSocket-Protocol", "mqtt".parse().unwrap());
-    let echo = Echo {
-        session: session(WsSettings::default()),
-        out: Vec::new(),
-    };
+    request.headers_mut().insert("Sec-WebSocket-Protocol", "mqtt".parse().unwrap());
+    let echo = Echo { session: session(WsSettings::default()), out: Vec::new() };
     let (mut client, response) = tungstenite::client(request, echo).unwrap();
     assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "mqtt");
     for length in [1, 125, 126, 70_000] {
@@ -246,10 +177,7 @@ fn foreign_client_talks_to_us() {
     assert_eq!(client.read().unwrap(), Message::Pong("hello".into()));
     client.close(None).unwrap();
     assert!(matches!(client.read().unwrap(), Message::Close(None)));
-    assert!(matches!(
-        client.read(),
-        Err(tungstenite::Error::ConnectionClosed)
-    ));
+    assert!(matches!(client.read(), Err(tungstenite::Error::ConnectionClosed)));
 }
 
 /// Client bytes that are mostly right: a request, then frames, some of them broken.

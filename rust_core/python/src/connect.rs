@@ -53,10 +53,7 @@ impl PyWill {
 pub struct PyConnect(pub Box<ConnectInfo>);
 
 fn address(address: Option<SocketAddr>) -> (String, u16) {
-    address.map_or_else(
-        || (String::new(), 0),
-        |address| (address.ip().to_canonical().to_string(), address.port()),
-    )
+    address.map_or_else(|| (String::new(), 0), |address| (address.ip().to_canonical().to_string(), address.port()))
 }
 
 #[pymethods]
@@ -93,10 +90,7 @@ impl PyConnect {
 
     #[getter]
     fn password<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.0
-            .password
-            .as_ref()
-            .map(|password| PyBytes::new(py, password))
+        self.0.password.as_ref().map(|password| PyBytes::new(py, password))
     }
 
     #[getter]
@@ -136,11 +130,7 @@ impl PyConnect {
 
     #[getter]
     fn user_properties(&self) -> Vec<(&str, &str)> {
-        self.0
-            .user_properties
-            .iter()
-            .map(|(name, value)| (&**name, &**value))
-            .collect()
+        self.0.user_properties.iter().map(|(name, value)| (&**name, &**value)).collect()
     }
 
     #[getter]
@@ -150,10 +140,7 @@ impl PyConnect {
 
     #[getter]
     fn authentication_data<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.0
-            .authentication_data
-            .as_ref()
-            .map(|data| PyBytes::new(py, data))
+        self.0.authentication_data.as_ref().map(|data| PyBytes::new(py, data))
     }
 
     #[getter]
@@ -179,34 +166,18 @@ impl PyConnect {
 
     #[getter]
     fn certificate_subject(&self) -> Option<&str> {
-        self.0
-            .peer
-            .certificate
-            .as_ref()
-            .map(|certificate| certificate.subject_dn.as_str())
+        self.0.peer.certificate.as_ref().map(|certificate| certificate.subject_dn.as_str())
     }
 
     #[getter]
     fn certificate_der<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.0
-            .peer
-            .certificate
-            .as_ref()
-            .map(|certificate| PyBytes::new(py, &certificate.der))
+        self.0.peer.certificate.as_ref().map(|certificate| PyBytes::new(py, &certificate.der))
     }
 
     #[getter]
     fn certificate_sans(&self) -> Vec<&str> {
-        let sans = self
-            .0
-            .peer
-            .certificate
-            .as_ref()
-            .map(|certificate| certificate.sans.as_slice());
-        sans.unwrap_or_default()
-            .iter()
-            .map(String::as_str)
-            .collect()
+        let sans = self.0.peer.certificate.as_ref().map(|certificate| certificate.sans.as_slice());
+        sans.unwrap_or_default().iter().map(String::as_str).collect()
     }
 
     #[getter]
@@ -230,7 +201,11 @@ impl PyConnack {
     #[pyo3(signature = (*, assigned_client_id=None, server_keep_alive_s=None, session_expiry_s=None, reason_string=None,
         response_information=None, server_reference=None, user_properties=Vec::new(), authentication_method=None,
         authentication_data=None))]
-    #[allow(clippy::too_many_arguments, reason = "one keyword per property")]
+    #[allow(
+        clippy::too_many_arguments,
+        clippy::needless_pass_by_value,
+        reason = "one keyword per property, as PyO3 hands it over"
+    )]
     fn new(
         assigned_client_id: Option<String>,
         server_keep_alive_s: Option<u16>,

@@ -27,97 +27,30 @@ pub const EVENT_KINDS: &[(&str, u8)] = &[
 ];
 
 fn session_number(session: u32) -> i64 {
-    if session == u32::MAX {
-        -1
-    } else {
-        i64::from(session)
-    }
+    if session == u32::MAX { -1 } else { i64::from(session) }
 }
 
 /// One event as its tuple.
 pub fn event(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
     match event {
-        Event::Connect { conn, info } => {
-            (CONNECT, conn.0, Py::new(py, PyConnect(info))?).into_py_any(py)
-        }
-        Event::Subscribe {
-            conn,
-            session,
-            packet_id,
-            subscription_id,
-            filters,
-        } => {
-            let requests = filters
-                .iter()
-                .map(|request| filter_request(py, request))
-                .collect::<PyResult<Vec<_>>>()?;
+        Event::Connect { conn, info } => (CONNECT, conn.0, Py::new(py, PyConnect(info))?).into_py_any(py),
+        Event::Subscribe { conn, session, packet_id, subscription_id, filters } => {
+            let requests = filters.iter().map(|request| filter_request(py, request)).collect::<PyResult<Vec<_>>>()?;
             let requests = PyList::new(py, requests)?;
-            (
-                SUBSCRIBE,
-                conn.0,
-                session_number(session),
-                packet_id,
-                subscription_id,
-                requests,
-            )
-                .into_py_any(py)
+            (SUBSCRIBE, conn.0, session_number(session), packet_id, subscription_id, requests).into_py_any(py)
         }
-        Event::Unsubscribe {
-            conn,
-            session,
-            packet_id,
-            filters,
-        } => {
+        Event::Unsubscribe { conn, session, packet_id, filters } => {
             let filters = PyList::new(py, filters.iter().map(|filter| &**filter))?;
-            (
-                UNSUBSCRIBE,
-                conn.0,
-                session_number(session),
-                packet_id,
-                filters,
-            )
-                .into_py_any(py)
+            (UNSUBSCRIBE, conn.0, session_number(session), packet_id, filters).into_py_any(py)
         }
-        Event::Closed {
-            conn,
-            session,
-            cause,
-            reason,
-            session_expiry_s,
-            sends_will,
-        } => {
+        Event::Closed { conn, session, cause, reason, session_expiry_s, sends_will } => {
             let expiry = session_expiry_s.map_or(-1, i64::from);
-            (
-                CLOSED,
-                conn.0,
-                session_number(session),
-                cause as u8,
-                reason,
-                expiry,
-                sends_will,
-            )
-                .into_py_any(py)
+            (CLOSED, conn.0, session_number(session), cause as u8, reason, expiry, sends_will).into_py_any(py)
         }
-        Event::Auth {
-            conn,
-            session,
-            reason,
-            method,
-            data,
-        } => (
-            AUTH,
-            conn.0,
-            session_number(session),
-            reason,
-            &*method,
-            PyBytes::new(py, &data),
-        )
-            .into_py_any(py),
-        Event::Log {
-            level,
-            event,
-            fields,
-        } => {
+        Event::Auth { conn, session, reason, method, data } => {
+            (AUTH, conn.0, session_number(session), reason, &*method, PyBytes::new(py, &data)).into_py_any(py)
+        }
+        Event::Log { level, event, fields } => {
             let details = PyDict::new(py);
             for (name, value) in fields {
                 details.set_item(name, value)?;
@@ -130,13 +63,5 @@ pub fn event(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
 
 fn filter_request<'py>(py: Python<'py>, request: &FilterRequest) -> PyResult<Bound<'py, PyTuple>> {
     let inner = request.filter.get(request.inner_at..).unwrap_or_default();
-    (
-        &*request.filter,
-        request.options,
-        request.kind,
-        request.reason,
-        inner,
-        request.has_wildcard,
-    )
-        .into_pyobject(py)
+    (&*request.filter, request.options, request.kind, request.reason, inner, request.has_wildcard).into_pyobject(py)
 }

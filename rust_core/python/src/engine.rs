@@ -6,11 +6,11 @@ use std::sync::Arc;
 use pybroker_core::codec::QoS;
 use pybroker_core::topic;
 use pybroker_core::trie::SubscriberId;
+use pybroker_engine::command::Command;
 use pybroker_engine::counters::METRICS;
 use pybroker_engine::engine::{Engine, OwnMessage};
 use pybroker_engine::events::Cause;
 use pybroker_engine::link::ConnId;
-use pybroker_engine::shard::Command;
 use pybroker_engine::subscriptions::Granted;
 use pybroker_engine::sys;
 use pyo3::prelude::*;
@@ -43,10 +43,7 @@ const CAUSES: &[Cause] = &[
 ];
 
 fn cause_of(number: usize) -> PyResult<Cause> {
-    CAUSES
-        .get(number)
-        .copied()
-        .ok_or_else(|| key_error("cause", &format!("a CLOSE constant: {number}")))
+    CAUSES.get(number).copied().ok_or_else(|| key_error("cause", &format!("a CLOSE constant: {number}")))
 }
 
 fn qos_of(number: u8) -> PyResult<QoS> {
@@ -57,9 +54,7 @@ fn subscriber(session: i64) -> Option<SubscriberId> {
     u32::try_from(session).ok().map(SubscriberId)
 }
 
-fn extra_of(
-    connack: Option<&Bound<'_, PyConnack>>,
-) -> Option<Box<pybroker_engine::handshake::ConnackExtra>> {
+fn extra_of(connack: Option<&Bound<'_, PyConnack>>) -> Option<Box<pybroker_engine::handshake::ConnackExtra>> {
     connack.map(|connack| Box::new(connack.get().0.clone()))
 }
 
@@ -79,9 +74,7 @@ impl PyEngine {
     }
 
     fn start(&self) -> PyResult<()> {
-        self.engine
-            .start()
-            .map_err(|error| os_error(&error, "shard thread"))
+        self.engine.start().map_err(|error| os_error(&error, "shard thread"))
     }
 
     fn event_fd(&self) -> i32 {
@@ -89,40 +82,28 @@ impl PyEngine {
     }
 
     fn shard_fd(&self) -> i32 {
-        self.engine
-            .driven()
-            .map_or(-1, |shard| shard.lock().as_fd().as_raw_fd())
+        self.engine.driven().map_or(-1, |shard| shard.lock().as_fd().as_raw_fd())
     }
 
     fn turn(&self, py: Python<'_>) -> PyResult<Option<u64>> {
-        py.detach(|| self.engine.turn())
-            .map_err(|error| os_error(&error, "epoll"))
+        py.detach(|| self.engine.turn()).map_err(|error| os_error(&error, "epoll"))
     }
 
     fn drain_events<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Bound<'py, PyList>> {
         let events = self.engine.hub.events.take(limit);
-        let tuples = events
-            .into_iter()
-            .map(|event| convert::event(py, event))
-            .collect::<PyResult<Vec<_>>>()?;
+        let tuples = events.into_iter().map(|event| convert::event(py, event)).collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, tuples)
     }
 
     fn open_listener(&self, py: Python<'_>, spec: &Bound<'_, PyDict>) -> PyResult<(u32, String)> {
         let spec = spec::listener(spec)?;
         let name = spec.name.clone();
-        let listener = py
-            .detach(|| self.engine.open_listener(spec))
-            .map_err(|error| os_error(&error, &name))?;
+        let listener = py.detach(|| self.engine.open_listener(spec)).map_err(|error| os_error(&error, &name))?;
         Ok((listener.id, listener.address.clone()))
     }
 
     fn close_listener(&self, listener: u32, closes_connections: bool, reason: i64) -> PyResult<()> {
-        let reason = if closes_connections {
-            Some(reason_code(reason)?)
-        } else {
-            None
-        };
+        let reason = if closes_connections { Some(reason_code(reason)?) } else { None };
         self.engine.close_listener(listener, reason);
         Ok(())
     }
@@ -138,11 +119,7 @@ impl PyEngine {
     }
 
     fn listener_stats(&self, listener: u32) -> (usize, u64, u64) {
-        self.engine
-            .hub
-            .listeners
-            .get(listener)
-            .map_or((0, 0, 0), |listener| listener.counts())
+        self.engine.hub.listeners.get(listener).map_or((0, 0, 0), |listener| listener.counts())
     }
 
     fn create_session(&self, client_id: &str, mountpoint: &str) -> u32 {
@@ -170,35 +147,14 @@ impl PyEngine {
         let conn = ConnId(conn);
         let extra = extra_of(connack);
         let claim = session.claim();
-        self.engine.command(
-            conn,
-            Command::Accept {
-                conn,
-                session,
-                claim,
-                is_present,
-                keep_alive_s,
-                extra,
-            },
-        );
+        self.engine.command(conn, Command::Accept { conn, session, claim, is_present, keep_alive_s, extra });
         Ok(())
     }
 
     #[pyo3(signature = (conn, reason, return_code, connack=None))]
-    fn refuse(
-        &self,
-        conn: u64,
-        reason: i64,
-        return_code: u8,
-        connack: Option<&Bound<'_, PyConnack>>,
-    ) -> PyResult<()> {
+    fn refuse(&self, conn: u64, reason: i64, return_code: u8, connack: Option<&Bound<'_, PyConnack>>) -> PyResult<()> {
         let conn = ConnId(conn);
-        let command = Command::Refuse {
-            conn,
-            reason: reason_code(reason)?,
-            return_code,
-            extra: extra_of(connack),
-        };
+        let command = Command::Refuse { conn, reason: reason_code(reason)?, return_code, extra: extra_of(connack) };
         self.engine.command(conn, command);
         Ok(())
     }
@@ -206,78 +162,43 @@ impl PyEngine {
     fn challenge(&self, conn: u64, reason: i64, connack: &Bound<'_, PyConnack>) -> PyResult<()> {
         let conn = ConnId(conn);
         let extra = Box::new(connack.get().0.clone());
-        self.engine.command(
-            conn,
-            Command::Challenge {
-                conn,
-                reason: reason_code(reason)?,
-                extra,
-            },
-        );
+        self.engine.command(conn, Command::Challenge { conn, reason: reason_code(reason)?, extra });
         Ok(())
     }
 
     #[pyo3(signature = (conn, packet_id, codes=None))]
     fn grant(&self, conn: u64, packet_id: u16, codes: Option<&[u8]>) {
         let conn = ConnId(conn);
-        self.engine.command(
-            conn,
-            Command::Grant {
-                conn,
-                packet_id,
-                codes: codes.map(<[u8]>::to_vec),
-            },
-        );
+        self.engine.command(conn, Command::Grant { conn, packet_id, codes: codes.map(<[u8]>::to_vec) });
     }
 
     fn release(&self, conn: u64, packet_id: u16) {
         let conn = ConnId(conn);
-        self.engine
-            .command(conn, Command::Release { conn, packet_id });
+        self.engine.command(conn, Command::Release { conn, packet_id });
     }
 
     fn disconnect(&self, conn: u64, reason: i64, cause: usize) -> PyResult<()> {
         let reason = if reason <= 0 { 0 } else { reason_code(reason)? };
-        self.engine
-            .disconnect(ConnId(conn), reason, cause_of(cause)?);
+        self.engine.disconnect(ConnId(conn), reason, cause_of(cause)?);
         Ok(())
     }
 
     #[pyo3(signature = (session, filter, options, subscription_id=0))]
-    fn subscribe(
-        &self,
-        session: i64,
-        filter: &str,
-        options: u8,
-        subscription_id: u32,
-    ) -> PyResult<bool> {
-        let id = subscriber(session)
-            .ok_or_else(|| key_error("session", &format!("not negative: {session}")))?;
-        let granted = Granted {
-            options,
-            subscription_id,
-        };
-        Ok(self
-            .engine
-            .subscribe(id, filter, granted)
-            .map_err(value_error)?
-            .unwrap_or(false))
+    fn subscribe(&self, session: i64, filter: &str, options: u8, subscription_id: u32) -> PyResult<bool> {
+        let id = subscriber(session).ok_or_else(|| key_error("session", &format!("not negative: {session}")))?;
+        let granted = Granted { options, subscription_id };
+        Ok(self.engine.subscribe(id, filter, granted).map_err(value_error)?.unwrap_or(false))
     }
 
     fn unsubscribe(&self, session: i64, filter: &str) -> PyResult<bool> {
-        subscriber(session).map_or(Ok(false), |id| {
-            self.engine.unsubscribe(id, filter).map_err(value_error)
-        })
+        subscriber(session).map_or(Ok(false), |id| self.engine.unsubscribe(id, filter).map_err(value_error))
     }
 
     fn subscriptions(&self, session: i64) -> Vec<(String, u8, u32)> {
         let Some(id) = subscriber(session) else {
             return Vec::new();
         };
-        let keys = self
-            .engine
-            .with_session(id, |_, state| state.subscriptions.clone())
-            .unwrap_or_default();
+        let keys = self.engine.with_session(id, |_, state| state.subscriptions.clone()).unwrap_or_default();
         self.engine.hub.describe_subscriptions(id, &keys)
     }
 
@@ -303,16 +224,9 @@ impl PyEngine {
         Ok(self.engine.publish(&message) as u8)
     }
 
-    fn publish_will(
-        &self,
-        will: &Bound<'_, PyWill>,
-        session: i64,
-        client_id: &str,
-        mountpoint: &str,
-    ) -> u8 {
+    fn publish_will(&self, will: &Bound<'_, PyWill>, session: i64, client_id: &str, mountpoint: &str) -> u8 {
         let will = Arc::clone(&will.get().0);
-        self.engine
-            .publish_will(&will, subscriber(session), client_id, mountpoint) as u8
+        self.engine.publish_will(&will, subscriber(session), client_id, mountpoint) as u8
     }
 
     fn session_stats<'py>(&self, py: Python<'py>, session: i64) -> PyResult<Bound<'py, PyDict>> {
@@ -343,11 +257,7 @@ impl PyEngine {
         Ok(dict)
     }
 
-    fn retained_get<'py>(
-        &self,
-        py: Python<'py>,
-        topic: &str,
-    ) -> Option<(Bound<'py, PyBytes>, u8, i64)> {
+    fn retained_get<'py>(&self, py: Python<'py>, topic: &str) -> Option<(Bound<'py, PyBytes>, u8, i64)> {
         let now_ms = sys::now_ms();
         let message = self.engine.hub.retained.get(topic, now_ms)?;
         let left = if message.remaining_s(now_ms).is_none() {

@@ -17,13 +17,8 @@ use pyo3::types::PyDict;
 use crate::error::{key_error, value_error};
 
 /// Reads one value, naming the key where its type is wrong.
-fn read<'a, 'py, T: for<'b> FromPyObject<'b, 'py>>(
-    key: &str,
-    value: &'a Bound<'py, PyAny>,
-) -> PyResult<T> {
-    value
-        .extract::<T>()
-        .map_err(|_| key_error(key, &format!("of another type: {value}")))
+fn read<'a, 'py, T: for<'b> FromPyObject<'b, 'py>>(key: &str, value: &'a Bound<'py, PyAny>) -> PyResult<T> {
+    value.extract::<T>().map_err(|_| key_error(key, &format!("of another type: {value}")))
 }
 
 /// Applies the keys of `dict` to the defaults.
@@ -70,8 +65,7 @@ fn set_policy(settings: &mut Settings, key: &str, value: &Bound<'_, PyAny>) -> P
     match key {
         "max_qos" => {
             let qos: u8 = read(key, value)?;
-            settings.max_qos =
-                QoS::try_from(qos).map_err(|_| key_error(key, &format!("0, 1 or 2: {qos}")))?;
+            settings.max_qos = QoS::try_from(qos).map_err(|_| key_error(key, &format!("0, 1 or 2: {qos}")))?;
         }
         "is_retain_available" => settings.is_retain_available = read(key, value)?,
         "is_wildcard_available" => settings.is_wildcard_available = read(key, value)?,
@@ -85,10 +79,7 @@ fn set_policy(settings: &mut Settings, key: &str, value: &Bound<'_, PyAny>) -> P
         "is_delayed_enabled" => settings.is_delayed_enabled = read(key, value)?,
         "mqueue_priorities" => {
             let priorities: HashMap<String, i16> = read(key, value)?;
-            settings.priorities = priorities
-                .into_iter()
-                .map(|(topic, priority)| (topic.into(), priority))
-                .collect();
+            settings.priorities = priorities.into_iter().map(|(topic, priority)| (topic.into(), priority)).collect();
         }
         "mqueue_overflow" => {
             let name: String = read(key, value)?;
@@ -98,18 +89,14 @@ fn set_policy(settings: &mut Settings, key: &str, value: &Bound<'_, PyAny>) -> P
                 "reject" => Overflow::Reject,
                 "disconnect" => Overflow::Disconnect,
                 _ => {
-                    return Err(key_error(
-                        key,
-                        &format!("drop_oldest, drop_newest, reject or disconnect: {name}"),
-                    ));
+                    return Err(key_error(key, &format!("drop_oldest, drop_newest, reject or disconnect: {name}")));
                 }
             };
         }
         "shared_strategy" => {
             let name: String = read(key, value)?;
-            settings.shared_strategy = name
-                .parse()
-                .map_err(|_| key_error(key, &format!("a known strategy: {name}")))?;
+            settings.shared_strategy =
+                name.parse().map_err(|_| key_error(key, &format!("a known strategy: {name}")))?;
         }
         _ => return Ok(false),
     }
@@ -144,9 +131,7 @@ impl<'py> Keys<'py> {
         if value.is_none() {
             return Ok(None);
         }
-        let dict = value
-            .cast::<PyDict>()
-            .map_err(|_| key_error(key, "a dictionary"))?;
+        let dict = value.cast::<PyDict>().map_err(|_| key_error(key, "a dictionary"))?;
         Self::new(dict).map(Some)
     }
 
@@ -174,12 +159,10 @@ pub fn listener(dict: &Bound<'_, PyDict>) -> PyResult<ListenerSpec> {
         None => None,
     };
     let websocket = match keys.take_dict("websocket")? {
-        Some(websocket) => Some(Arc::new(websocket_settings(&websocket).and_then(
-            |settings| {
-                websocket.finish()?;
-                Ok(settings)
-            },
-        )?)),
+        Some(websocket) => Some(Arc::new(websocket_settings(&websocket).and_then(|settings| {
+            websocket.finish()?;
+            Ok(settings)
+        })?)),
         None if matches!(kind.as_str(), "ws" | "wss") => Some(Arc::new(WsSettings::default())),
         None => None,
     };
@@ -216,15 +199,10 @@ fn bind(keys: &Keys<'_>, kind: &str) -> PyResult<Bind> {
         "tcp" | "ssl" | "ws" | "wss" => {
             let host: String = keys.take("host", "127.0.0.1".to_owned())?;
             let port: u16 = keys.take("port", 0)?;
-            let ip: IpAddr = host
-                .parse()
-                .map_err(|_| key_error("host", &format!("an IP address: {host}")))?;
+            let ip: IpAddr = host.parse().map_err(|_| key_error("host", &format!("an IP address: {host}")))?;
             Ok(Bind::Tcp(SocketAddr::new(ip, port)))
         }
-        _ => Err(key_error(
-            "kind",
-            &format!("tcp, ssl, ws, wss or unix: {kind}"),
-        )),
+        _ => Err(key_error("kind", &format!("tcp, ssl, ws, wss or unix: {kind}"))),
     }
 }
 
@@ -232,12 +210,7 @@ fn access_rules(keys: &Keys<'_>) -> PyResult<Vec<AccessRule>> {
     let rules: Vec<(bool, String)> = keys.take("access_rules", Vec::new())?;
     rules
         .iter()
-        .map(|(is_allow, network)| {
-            Ok(AccessRule {
-                is_allow: *is_allow,
-                network: network_of(network)?,
-            })
-        })
+        .map(|(is_allow, network)| Ok(AccessRule { is_allow: *is_allow, network: network_of(network)? }))
         .collect()
 }
 
@@ -245,25 +218,12 @@ fn network_of(text: &str) -> PyResult<Option<(IpAddr, u8)>> {
     if text == "all" {
         return Ok(None);
     }
-    let wrong = || {
-        key_error(
-            "access_rules",
-            &format!("all, an address or a network: {text}"),
-        )
-    };
+    let wrong = || key_error("access_rules", &format!("all, an address or a network: {text}"));
     let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
     let address: IpAddr = address.parse().map_err(|_| wrong())?;
     let width = if address.is_ipv4() { 32 } else { 128 };
-    let prefix = if prefix.is_empty() {
-        width
-    } else {
-        prefix.parse().map_err(|_| wrong())?
-    };
-    if prefix > width {
-        Err(wrong())
-    } else {
-        Ok(Some((address, prefix)))
-    }
+    let prefix = if prefix.is_empty() { width } else { prefix.parse().map_err(|_| wrong())? };
+    if prefix > width { Err(wrong()) } else { Ok(Some((address, prefix))) }
 }
 
 fn tls_acceptor(keys: Keys<'_>) -> PyResult<TlsAcceptor> {
@@ -273,16 +233,9 @@ fn tls_acceptor(keys: Keys<'_>) -> PyResult<TlsAcceptor> {
         keyfile: keys.take("keyfile", PathBuf::new())?,
         cacertfile: keys.take("cacertfile", None)?,
         crlfile: keys.take("crlfile", None)?,
-        verify: if keys.take("verify", false)? {
-            Verify::Peer
-        } else {
-            Verify::None
-        },
+        verify: if keys.take("verify", false)? { Verify::Peer } else { Verify::None },
         fail_if_no_peer_cert: keys.take("fail_if_no_peer_cert", false)?,
-        versions: versions
-            .iter()
-            .map(|name| tls_version(name))
-            .collect::<PyResult<_>>()?,
+        versions: versions.iter().map(|name| tls_version(name)).collect::<PyResult<_>>()?,
     };
     keys.finish()?;
     TlsAcceptor::load(&settings).map_err(value_error)
@@ -292,10 +245,7 @@ fn tls_version(name: &str) -> PyResult<TlsVersion> {
     match name {
         "tlsv1.2" => Ok(TlsVersion::V12),
         "tlsv1.3" => Ok(TlsVersion::V13),
-        _ => Err(key_error(
-            "versions",
-            &format!("tlsv1.2 or tlsv1.3: {name}"),
-        )),
+        _ => Err(key_error("versions", &format!("tlsv1.2 or tlsv1.3: {name}"))),
     }
 }
 
@@ -306,8 +256,7 @@ fn websocket_settings(keys: &Keys<'_>) -> PyResult<WsSettings> {
         check_origin: keys.take("check_origin", default.check_origin)?,
         allowed_origins: keys.take("origins", default.allowed_origins)?,
         allow_no_origin: keys.take("allow_no_origin", default.allow_no_origin)?,
-        fail_if_no_subprotocol: keys
-            .take("fail_if_no_subprotocol", default.fail_if_no_subprotocol)?,
+        fail_if_no_subprotocol: keys.take("fail_if_no_subprotocol", default.fail_if_no_subprotocol)?,
         max_frame_bytes: keys.take("max_frame_bytes", default.max_frame_bytes)?,
         max_header_bytes: default.max_header_bytes,
     })

@@ -26,27 +26,17 @@ impl Ack<'_> {
     #[must_use]
     pub const fn new(packet_id: u16, reason: ReasonCode) -> Self {
         let user_properties = UserProperties::new(&[]);
-        Self {
-            packet_id,
-            reason,
-            reason_string: None,
-            user_properties,
-        }
+        Self { packet_id, reason, reason_string: None, user_properties }
     }
 }
 
 /// Reads the body. Code and property length may be left out. Spec: MQTT 5.0, 3.4.2.
-pub(super) fn decode(
-    packet: PacketType,
-    version: Version,
-    body: &[u8],
-) -> Result<Ack<'_>, DecodeError> {
+pub(super) fn decode(packet: PacketType, version: Version, body: &[u8]) -> Result<Ack<'_>, DecodeError> {
     let mut reader = Reader::new(body);
     let mut ack = Ack::new(reader.packet_id()?, ReasonCode::Success);
     if version.is_v5() && !reader.is_empty() {
         let number = reader.u8()?;
-        ack.reason = ReasonCode::for_packet(number, packet)
-            .ok_or(DecodeError::ReasonCode { packet, number })?;
+        ack.reason = ReasonCode::for_packet(number, packet).ok_or(DecodeError::ReasonCode { packet, number })?;
         if !reader.is_empty() {
             let notes = Notes::read(&mut reader, packet)?;
             ack.reason_string = notes.reason_string;
@@ -60,13 +50,7 @@ pub(super) fn decode(
 /// Append an acknowledgement in its shortest form.
 ///
 /// Reason string and user properties are left out if the packet would have more than `max_packet_bytes` with them.
-pub fn encode_ack(
-    out: &mut Vec<u8>,
-    version: Version,
-    packet: PacketType,
-    ack: &Ack<'_>,
-    max_packet_bytes: u32,
-) {
+pub fn encode_ack(out: &mut Vec<u8>, version: Version, packet: PacketType, ack: &Ack<'_>, max_packet_bytes: u32) {
     let [high, low] = ack.packet_id.to_be_bytes();
     let first = packet.first_byte();
     let is_bare = ack.reason_string.is_none() && ack.user_properties.is_empty();
@@ -74,13 +58,7 @@ pub fn encode_ack(
         out.extend_from_slice(&[first, 2, high, low]);
         return;
     }
-    let set = PropertySet::fitting(
-        &[],
-        ack.reason_string,
-        ack.user_properties,
-        3,
-        max_packet_bytes,
-    );
+    let set = PropertySet::fitting(&[], ack.reason_string, ack.user_properties, 3, max_packet_bytes);
     if is_bare || set.is_empty() {
         out.extend_from_slice(&[first, 3, high, low, ack.reason.into()]);
         return;

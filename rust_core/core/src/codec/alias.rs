@@ -69,11 +69,7 @@ impl InboundAliases {
     /// # Errors
     /// `TopicAliasInvalid` if the alias is above the maximum `[MQTT5-3.3.2-9]`, `TopicAliasUnknown` if it was not set
     /// on this connection `[MQTT5-3.3.2-7]`, `TopicAliasMemory` if the topics together pass `MAX_INBOUND_BYTES`.
-    pub fn resolve<'t>(
-        &'t mut self,
-        alias: NonZeroU16,
-        topic: &'t str,
-    ) -> Result<&'t str, DecodeError> {
+    pub fn resolve<'t>(&'t mut self, alias: NonZeroU16, topic: &'t str) -> Result<&'t str, DecodeError> {
         if !topic.is_empty() {
             self.set(alias, topic)?;
             return Ok(topic);
@@ -90,10 +86,7 @@ impl InboundAliases {
         if alias > self.max {
             return Err(DecodeError::TopicAliasInvalid { alias });
         }
-        let topic = self
-            .inner
-            .as_ref()
-            .and_then(|inner| inner.topics.get(&alias));
+        let topic = self.inner.as_ref().and_then(|inner| inner.topics.get(&alias));
         topic.ok_or(DecodeError::TopicAliasUnknown { alias })
     }
 
@@ -174,18 +167,11 @@ impl OutboundAliases {
             }
             return NonZeroU16::new(alias).map(|alias| (alias, false));
         }
-        let position = if inner.slots.len() < usize::from(self.max) {
-            inner.slots.len()
-        } else {
-            inner.free_slot()?
-        };
+        let position = if inner.slots.len() < usize::from(self.max) { inner.slots.len() } else { inner.free_slot()? };
         let alias = u16::try_from(position + 1).ok()?;
         let topic: Arc<str> = Arc::from(topic);
         inner.index.insert(Arc::clone(&topic), alias);
-        let slot = Slot {
-            topic,
-            is_recent: false,
-        };
+        let slot = Slot { topic, is_recent: false };
         match inner.slots.get_mut(position) {
             Some(old) => *old = slot,
             None => inner.slots.push(slot),
@@ -213,11 +199,7 @@ impl OutboundTopics {
                 continue;
             }
             // A forgotten topic may have got another alias since.
-            if self
-                .index
-                .get(&slot.topic)
-                .is_some_and(|&alias| usize::from(alias) == position + 1)
-            {
+            if self.index.get(&slot.topic).is_some_and(|&alias| usize::from(alias) == position + 1) {
                 self.index.remove(&slot.topic);
             }
             return Some(position);
@@ -254,15 +236,10 @@ mod tests {
     fn every_alias_up_to_the_maximum_works() {
         let mut aliases = InboundAliases::new(u16::MAX);
         for number in 1..=u16::MAX {
-            aliases
-                .set(alias(number), &format!("t/{number}"))
-                .expect("it is within the maximum");
+            aliases.set(alias(number), &format!("t/{number}")).expect("it is within the maximum");
         }
         for number in 1..=u16::MAX {
-            assert_eq!(
-                aliases.resolve(alias(number), ""),
-                Ok(&*format!("t/{number}"))
-            );
+            assert_eq!(aliases.resolve(alias(number), ""), Ok(&*format!("t/{number}")));
         }
     }
 
@@ -275,10 +252,7 @@ mod tests {
             let number = u16::try_from(number).expect("it is far below the maximum");
             assert_eq!(aliases.set(alias(number), &topic), Ok(()));
         }
-        assert_eq!(
-            aliases.set(alias(60_000), &topic),
-            Err(DecodeError::TopicAliasMemory)
-        );
+        assert_eq!(aliases.set(alias(60_000), &topic), Err(DecodeError::TopicAliasMemory));
         assert_eq!(aliases.set(alias(1), "short"), Ok(()));
         assert_eq!(aliases.set(alias(60_000), &topic[..60_000]), Ok(()));
     }

@@ -1,8 +1,6 @@
 //! AUTH: one step of enhanced authentication. 5.0 only.
 
-use super::properties::{
-    Property, PropertyId, PropertySet, PropertyValue, UserProperties, read_block,
-};
+use super::properties::{Property, PropertyId, PropertySet, PropertyValue, UserProperties, read_block};
 use super::wire::Reader;
 use super::{PacketType, frame};
 use crate::error::DecodeError;
@@ -30,8 +28,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Auth<'_>, DecodeError> {
     let mut auth = Auth::default();
     if !reader.is_empty() {
         let number = reader.u8()?;
-        auth.reason = ReasonCode::for_packet(number, packet)
-            .ok_or(DecodeError::ReasonCode { packet, number })?;
+        auth.reason = ReasonCode::for_packet(number, packet).ok_or(DecodeError::ReasonCode { packet, number })?;
         if !reader.is_empty() {
             let block = read_block(&mut reader, packet.bit(), |property, _, _| {
                 match (property.id, property.value) {
@@ -61,18 +58,10 @@ pub(super) fn decode(body: &[u8]) -> Result<Auth<'_>, DecodeError> {
 pub fn encode_auth(out: &mut Vec<u8>, auth: &Auth<'_>, max_packet_bytes: u32) {
     let first = PacketType::Auth.first_byte();
     let fields = [
-        auth.authentication_method
-            .map(|m| Property::text(PropertyId::AuthenticationMethod, m)),
-        auth.authentication_data
-            .map(|data| Property::binary(PropertyId::AuthenticationData, data)),
+        auth.authentication_method.map(|m| Property::text(PropertyId::AuthenticationMethod, m)),
+        auth.authentication_data.map(|data| Property::binary(PropertyId::AuthenticationData, data)),
     ];
-    let set = PropertySet::fitting(
-        &fields,
-        auth.reason_string,
-        auth.user_properties,
-        1,
-        max_packet_bytes,
-    );
+    let set = PropertySet::fitting(&fields, auth.reason_string, auth.user_properties, 1, max_packet_bytes);
     if set.is_empty() && auth.reason == ReasonCode::Success {
         out.extend_from_slice(&[first, 0]);
         return;

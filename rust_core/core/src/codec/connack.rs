@@ -1,8 +1,6 @@
 //! CONNACK: whether the client is in, and the limits it must keep.
 
-use super::properties::{
-    Property, PropertyId, PropertySet, PropertyValue, UserProperties, read_block,
-};
+use super::properties::{Property, PropertyId, PropertySet, PropertyValue, UserProperties, read_block};
 use super::wire::Reader;
 use super::{PacketType, QoS, Version, frame};
 use crate::error::DecodeError;
@@ -102,11 +100,7 @@ impl<'a> ConnackProperties<'a> {
             (Id::SessionExpiry, Value::U32(s)) => self.session_expiry_s = Some(s),
             (Id::ReceiveMaximum, Value::U16(count)) => self.receive_maximum = count,
             (Id::MaximumQos, Value::Flag(is_one)) => {
-                self.max_qos = if is_one {
-                    QoS::AtLeastOnce
-                } else {
-                    QoS::AtMostOnce
-                };
+                self.max_qos = if is_one { QoS::AtLeastOnce } else { QoS::AtMostOnce };
             }
             (Id::RetainAvailable, Value::Flag(is_on)) => self.allows_retain = is_on,
             (Id::MaximumPacketSize, Value::U32(bytes)) => self.max_packet_bytes = Some(bytes),
@@ -139,31 +133,21 @@ impl<'a> ConnackProperties<'a> {
         let text = |id, value: Option<&'a str>| value.map(|text| Property::text(id, text));
         let is_qos_limited = self.max_qos < QoS::ExactlyOnce;
         [
-            self.session_expiry_s
-                .map(|s| Property::u32(Id::SessionExpiry, s)),
-            (self.receive_maximum != u16::MAX)
-                .then(|| Property::u16(Id::ReceiveMaximum, self.receive_maximum)),
-            is_qos_limited
-                .then(|| Property::flag(Id::MaximumQos, self.max_qos == QoS::AtLeastOnce)),
+            self.session_expiry_s.map(|s| Property::u32(Id::SessionExpiry, s)),
+            (self.receive_maximum != u16::MAX).then(|| Property::u16(Id::ReceiveMaximum, self.receive_maximum)),
+            is_qos_limited.then(|| Property::flag(Id::MaximumQos, self.max_qos == QoS::AtLeastOnce)),
             off(Id::RetainAvailable, self.allows_retain),
-            self.max_packet_bytes
-                .map(|bytes| Property::u32(Id::MaximumPacketSize, bytes)),
+            self.max_packet_bytes.map(|bytes| Property::u32(Id::MaximumPacketSize, bytes)),
             text(Id::AssignedClientId, self.assigned_client_id),
-            (self.topic_alias_maximum != 0)
-                .then(|| Property::u16(Id::TopicAliasMaximum, self.topic_alias_maximum)),
+            (self.topic_alias_maximum != 0).then(|| Property::u16(Id::TopicAliasMaximum, self.topic_alias_maximum)),
             off(Id::WildcardSubscriptionAvailable, self.allows_wildcards),
             off(Id::SubscriptionIdAvailable, self.allows_subscription_ids),
-            off(
-                Id::SharedSubscriptionAvailable,
-                self.allows_shared_subscriptions,
-            ),
-            self.server_keep_alive_s
-                .map(|s| Property::u16(Id::ServerKeepAlive, s)),
+            off(Id::SharedSubscriptionAvailable, self.allows_shared_subscriptions),
+            self.server_keep_alive_s.map(|s| Property::u16(Id::ServerKeepAlive, s)),
             text(Id::ResponseInformation, self.response_information),
             text(Id::ServerReference, self.server_reference),
             text(Id::AuthenticationMethod, self.authentication_method),
-            self.authentication_data
-                .map(|data| Property::binary(Id::AuthenticationData, data)),
+            self.authentication_data.map(|data| Property::binary(Id::AuthenticationData, data)),
         ]
     }
 }
@@ -178,41 +162,25 @@ pub(super) fn decode(version: Version, body: &[u8]) -> Result<Connack<'_>, Decod
     }
     let number = reader.u8()?;
     let (reason, properties) = if version.is_v5() {
-        (
-            ReasonCode::for_packet(number, packet),
-            ConnackProperties::read(&mut reader)?,
-        )
+        (ReasonCode::for_packet(number, packet), ConnackProperties::read(&mut reader)?)
     } else {
-        (
-            ReasonCode::from_return_code(number),
-            ConnackProperties::default(),
-        )
+        (ReasonCode::from_return_code(number), ConnackProperties::default())
     };
     let reason = reason.ok_or(DecodeError::ReasonCode { packet, number })?;
     reader.finish()?;
     // A refusal has no session, whatever it says; under 3.1 the byte is reserved and says nothing.
     let is_session_present = flags == 1 && reason == ReasonCode::Success && version != Version::V31;
-    Ok(Connack {
-        is_session_present,
-        reason,
-        properties,
-    })
+    Ok(Connack { is_session_present, reason, properties })
 }
 
 /// Append a CONNACK.
 ///
 /// A refusal never says that a session is present. `[MQTT5-3.2.2-6]` `[MQTT3-3.2.2-4]` Reason string and user
 /// properties are left out if the packet would have more than `max_packet_bytes` with them.
-pub fn encode_connack(
-    out: &mut Vec<u8>,
-    version: Version,
-    connack: &Connack<'_>,
-    max_packet_bytes: u32,
-) {
+pub fn encode_connack(out: &mut Vec<u8>, version: Version, connack: &Connack<'_>, max_packet_bytes: u32) {
     let first = PacketType::Connack.first_byte();
-    let is_session_present = connack.is_session_present
-        && connack.reason == ReasonCode::Success
-        && version != Version::V31;
+    let is_session_present =
+        connack.is_session_present && connack.reason == ReasonCode::Success && version != Version::V31;
     let flags = u8::from(is_session_present);
     if !version.is_v5() {
         out.extend_from_slice(&[first, 2, flags, connack.reason.return_code()]);
@@ -220,13 +188,7 @@ pub fn encode_connack(
     }
     let properties = &connack.properties;
     let fields = properties.fields();
-    let set = PropertySet::fitting(
-        &fields,
-        properties.reason_string,
-        properties.user_properties,
-        2,
-        max_packet_bytes,
-    );
+    let set = PropertySet::fitting(&fields, properties.reason_string, properties.user_properties, 2, max_packet_bytes);
     frame::put_header(out, first, 2 + set.encoded_len());
     out.extend_from_slice(&[flags, connack.reason.into()]);
     set.encode(out);

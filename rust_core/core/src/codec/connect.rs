@@ -3,9 +3,7 @@
 //! All versions share one struct; fields of 5.0 have their default under 3.x. Whether the client may enter, and what
 //! an empty client id means, is decided elsewhere.
 
-use super::properties::{
-    Property, PropertyId, PropertySet, PropertyValue, UserProperties, WILL, read_block,
-};
+use super::properties::{Property, PropertyId, PropertySet, PropertyValue, UserProperties, WILL, read_block};
 use super::publish::{Forwardable, Span};
 use super::wire::{self, Reader};
 use super::{PacketType, QoS, Version, frame};
@@ -171,22 +169,15 @@ impl<'a> ConnectProperties<'a> {
 
     fn fields(&self) -> [Option<Property<'a>>; 8] {
         [
-            self.session_expiry_s
-                .map(|s| Property::u32(PropertyId::SessionExpiry, s)),
-            (self.receive_maximum != u16::MAX)
-                .then(|| Property::u16(PropertyId::ReceiveMaximum, self.receive_maximum)),
-            self.max_packet_bytes
-                .map(|b| Property::u32(PropertyId::MaximumPacketSize, b)),
+            self.session_expiry_s.map(|s| Property::u32(PropertyId::SessionExpiry, s)),
+            (self.receive_maximum != u16::MAX).then(|| Property::u16(PropertyId::ReceiveMaximum, self.receive_maximum)),
+            self.max_packet_bytes.map(|b| Property::u32(PropertyId::MaximumPacketSize, b)),
             (self.topic_alias_maximum != 0)
                 .then(|| Property::u16(PropertyId::TopicAliasMaximum, self.topic_alias_maximum)),
-            self.requests_response_information
-                .then(|| Property::flag(PropertyId::RequestResponseInformation, true)),
-            (!self.requests_problem_information)
-                .then(|| Property::flag(PropertyId::RequestProblemInformation, false)),
-            self.authentication_method
-                .map(|m| Property::text(PropertyId::AuthenticationMethod, m)),
-            self.authentication_data
-                .map(|d| Property::binary(PropertyId::AuthenticationData, d)),
+            self.requests_response_information.then(|| Property::flag(PropertyId::RequestResponseInformation, true)),
+            (!self.requests_problem_information).then(|| Property::flag(PropertyId::RequestProblemInformation, false)),
+            self.authentication_method.map(|m| Property::text(PropertyId::AuthenticationMethod, m)),
+            self.authentication_data.map(|d| Property::binary(PropertyId::AuthenticationData, d)),
         ]
     }
 }
@@ -248,42 +239,19 @@ pub(super) fn read_version(reader: &mut Reader<'_>) -> Result<(Version, bool), D
         (false, 4, is_bridge) => Ok((Version::V311, is_bridge)),
         (false, 5, false) => Ok((Version::V5, false)),
         // [MQTT5-3.1.2-2] A level above ours can read the answer of 5.0.
-        _ => Err(DecodeError::ProtocolLevel {
-            level,
-            is_legacy: is_first_name || level < 5,
-        }),
+        _ => Err(DecodeError::ProtocolLevel { level, is_legacy: is_first_name || level < 5 }),
     }
 }
 
 /// Reads what follows the protocol level.
-pub(super) fn decode(
-    version: Version,
-    is_bridge: bool,
-    mut reader: Reader<'_>,
-) -> Result<Connect<'_>, DecodeError> {
+pub(super) fn decode(version: Version, is_bridge: bool, mut reader: Reader<'_>) -> Result<Connect<'_>, DecodeError> {
     let flags = Flags::read(&mut reader, version)?;
     let keep_alive_s = reader.u16()?;
-    let properties = if version.is_v5() {
-        ConnectProperties::read(&mut reader)?
-    } else {
-        ConnectProperties::default()
-    };
+    let properties = if version.is_v5() { ConnectProperties::read(&mut reader)? } else { ConnectProperties::default() };
     let client_id = reader.text()?;
-    let will = if flags.has(Flags::WILL) {
-        Some(read_will(&mut reader, version, flags)?)
-    } else {
-        None
-    };
-    let username = if flags.has(Flags::USERNAME) {
-        Some(reader.text()?)
-    } else {
-        None
-    };
-    let password = if flags.has(Flags::PASSWORD) {
-        Some(reader.binary()?)
-    } else {
-        None
-    };
+    let will = if flags.has(Flags::WILL) { Some(read_will(&mut reader, version, flags)?) } else { None };
+    let username = if flags.has(Flags::USERNAME) { Some(reader.text()?) } else { None };
+    let password = if flags.has(Flags::PASSWORD) { Some(reader.binary()?) } else { None };
     reader.finish()?; // [MQTT5-3.1.2-16] [MQTT5-3.1.2-18]
     Ok(Connect {
         version,
@@ -298,11 +266,7 @@ pub(super) fn decode(
     })
 }
 
-fn read_will<'a>(
-    reader: &mut Reader<'a>,
-    version: Version,
-    flags: Flags,
-) -> Result<Will<'a>, DecodeError> {
+fn read_will<'a>(reader: &mut Reader<'a>, version: Version, flags: Flags) -> Result<Will<'a>, DecodeError> {
     let mut will = Will::new("", &[]);
     if version.is_v5() {
         let mut span = Span::default();
@@ -323,9 +287,7 @@ fn read_will<'a>(
         return Err(DecodeError::TopicEmpty); // [MQTT5-4.7.3-1]
     }
     will.payload = reader.binary()?;
-    will.qos = flags
-        .will_qos()
-        .ok_or(DecodeError::WillFlags { flags: flags.0 })?;
+    will.qos = flags.will_qos().ok_or(DecodeError::WillFlags { flags: flags.0 })?;
     will.is_retain = flags.has(Flags::WILL_RETAIN);
     Ok(will)
 }
@@ -335,23 +297,10 @@ fn read_will<'a>(
 /// A password without a user name is left out under 3.x, which has no such form. `[MQTT3-3.1.2-22]`
 pub fn encode_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
     let version = connect.version;
-    let password = connect
-        .password
-        .filter(|_| version.is_v5() || connect.username.is_some());
+    let password = connect.password.filter(|_| version.is_v5() || connect.username.is_some());
     let mut body = Vec::new();
-    wire::put_text(
-        &mut body,
-        if version == Version::V31 {
-            "MQIsdp"
-        } else {
-            "MQTT"
-        },
-    );
-    let bridge = if connect.is_bridge && !version.is_v5() {
-        BRIDGE
-    } else {
-        0
-    };
+    wire::put_text(&mut body, if version == Version::V31 { "MQIsdp" } else { "MQTT" });
+    let bridge = if connect.is_bridge && !version.is_v5() { BRIDGE } else { 0 };
     body.push(version as u8 | bridge);
     body.push(connect_flags(connect, password));
     wire::put_u16(&mut body, connect.keep_alive_s);
@@ -377,28 +326,12 @@ pub fn encode_connect(out: &mut Vec<u8>, connect: &Connect<'_>) {
 
 fn connect_flags(connect: &Connect<'_>, password: Option<&[u8]>) -> u8 {
     let will = connect.will.map_or(0, |will| {
-        let retain = if will.is_retain {
-            Flags::WILL_RETAIN
-        } else {
-            0
-        };
+        let retain = if will.is_retain { Flags::WILL_RETAIN } else { 0 };
         Flags::WILL | (will.qos as u8) << 3 | retain
     });
-    let clean_start = if connect.is_clean_start {
-        Flags::CLEAN_START
-    } else {
-        0
-    };
-    let username = if connect.username.is_some() {
-        Flags::USERNAME
-    } else {
-        0
-    };
-    let password = if password.is_some() {
-        Flags::PASSWORD
-    } else {
-        0
-    };
+    let clean_start = if connect.is_clean_start { Flags::CLEAN_START } else { 0 };
+    let username = if connect.username.is_some() { Flags::USERNAME } else { 0 };
+    let password = if password.is_some() { Flags::PASSWORD } else { 0 };
     clean_start | will | username | password
 }
 
@@ -406,15 +339,11 @@ fn put_will(out: &mut Vec<u8>, version: Version, will: &Will<'_>) {
     if version.is_v5() {
         let forwardable = will.forwardable.bytes();
         let delay = (will.delay_s != 0).then(|| Property::u32(PropertyId::WillDelay, will.delay_s));
-        let expiry = will
-            .message_expiry_s
-            .map(|s| Property::u32(PropertyId::MessageExpiry, s));
+        let expiry = will.message_expiry_s.map(|s| Property::u32(PropertyId::MessageExpiry, s));
         let own = [delay, expiry];
         let own_bytes: usize = own.iter().flatten().map(Property::encoded_len).sum();
         wire::put_varint(out, own_bytes + forwardable.len());
-        own.iter()
-            .flatten()
-            .for_each(|property| property.encode(out));
+        own.iter().flatten().for_each(|property| property.encode(out));
         out.extend_from_slice(&forwardable);
     }
     wire::put_text(out, will.topic);

@@ -1,8 +1,6 @@
 //! DISCONNECT: the last packet of a connection. Under 3.x only a client sends it and it says nothing.
 
-use super::properties::{
-    Property, PropertyId, PropertySet, PropertyValue, UserProperties, read_block,
-};
+use super::properties::{Property, PropertyId, PropertySet, PropertyValue, UserProperties, read_block};
 use super::wire::Reader;
 use super::{PacketType, Role, Version, frame};
 use crate::error::DecodeError;
@@ -38,18 +36,13 @@ impl Disconnect<'_> {
 }
 
 /// Reads the body. Code and property length may be left out. Spec: MQTT 5.0, 3.14.2.
-pub(super) fn decode(
-    version: Version,
-    role: Role,
-    body: &[u8],
-) -> Result<Disconnect<'_>, DecodeError> {
+pub(super) fn decode(version: Version, role: Role, body: &[u8]) -> Result<Disconnect<'_>, DecodeError> {
     let packet = PacketType::Disconnect;
     let mut reader = Reader::new(body);
     let mut disconnect = Disconnect::default();
     if version.is_v5() && !reader.is_empty() {
         let number = reader.u8()?;
-        disconnect.reason = ReasonCode::for_packet(number, packet)
-            .ok_or(DecodeError::ReasonCode { packet, number })?;
+        disconnect.reason = ReasonCode::for_packet(number, packet).ok_or(DecodeError::ReasonCode { packet, number })?;
         if !reader.is_empty() {
             let block = read_block(&mut reader, packet.bit(), |property, _, _| {
                 match (property.id, property.value) {
@@ -80,28 +73,13 @@ pub(super) fn decode(
 /// Append a DISCONNECT in its shortest form; under 3.x it is two bytes, which only a client may send.
 ///
 /// Reason string and user properties are left out if the packet would have more than `max_packet_bytes` with them.
-pub fn encode_disconnect(
-    out: &mut Vec<u8>,
-    version: Version,
-    disconnect: &Disconnect<'_>,
-    max_packet_bytes: u32,
-) {
+pub fn encode_disconnect(out: &mut Vec<u8>, version: Version, disconnect: &Disconnect<'_>, max_packet_bytes: u32) {
     let first = PacketType::Disconnect.first_byte();
     let fields = [
-        disconnect
-            .session_expiry_s
-            .map(|s| Property::u32(PropertyId::SessionExpiry, s)),
-        disconnect
-            .server_reference
-            .map(|text| Property::text(PropertyId::ServerReference, text)),
+        disconnect.session_expiry_s.map(|s| Property::u32(PropertyId::SessionExpiry, s)),
+        disconnect.server_reference.map(|text| Property::text(PropertyId::ServerReference, text)),
     ];
-    let set = PropertySet::fitting(
-        &fields,
-        disconnect.reason_string,
-        disconnect.user_properties,
-        1,
-        max_packet_bytes,
-    );
+    let set = PropertySet::fitting(&fields, disconnect.reason_string, disconnect.user_properties, 1, max_packet_bytes);
     if !version.is_v5() || (set.is_empty() && disconnect.reason == ReasonCode::Success) {
         out.extend_from_slice(&[first, 0]);
     } else if set.is_empty() {

@@ -93,9 +93,7 @@ impl PacketType {
     const fn is_for(self, role: Role, version: Version) -> bool {
         match (self, role) {
             (Self::Connack | Self::Suback | Self::Unsuback | Self::Pingresp, Role::Server)
-            | (Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::Pingreq, Role::Client) => {
-                false
-            }
+            | (Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::Pingreq, Role::Client) => false,
             (Self::Disconnect, Role::Client) => version.is_v5(),
             _ => true,
         }
@@ -135,35 +133,19 @@ pub(super) fn read_header(
             if packet_bytes > max_packet_bytes as usize {
                 // At most MAX_PACKET_BYTES, by construction.
                 let bytes = u32::try_from(packet_bytes).unwrap_or(u32::MAX);
-                return Err(DecodeError::PacketTooLarge {
-                    bytes,
-                    limit: max_packet_bytes,
-                });
+                return Err(DecodeError::PacketTooLarge { bytes, limit: max_packet_bytes });
             }
             let flags = first & 0x0F;
-            return Ok(Some(FixedHeader {
-                packet,
-                flags,
-                header_bytes,
-                packet_bytes,
-            }));
+            return Ok(Some(FixedHeader { packet, flags, header_bytes, packet_bytes }));
         }
     }
     // The fourth byte still announced a fifth: malformed, whether it is here or not.
-    if rest.len() >= 4 {
-        Err(DecodeError::RemainingLength)
-    } else {
-        Ok(None)
-    }
+    if rest.len() >= 4 { Err(DecodeError::RemainingLength) } else { Ok(None) }
 }
 
 /// Judges type and flags, which need no other byte.
 #[inline]
-fn check_first_byte(
-    first: u8,
-    role: Role,
-    version: Option<Version>,
-) -> Result<PacketType, DecodeError> {
+fn check_first_byte(first: u8, role: Role, version: Option<Version>) -> Result<PacketType, DecodeError> {
     let number = first >> 4;
     let flags = first & 0x0F;
     let packet = PacketType::from_number(number);

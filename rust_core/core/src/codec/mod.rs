@@ -24,19 +24,13 @@ pub use connect::{Connect, ConnectProperties, Will, encode_connect};
 pub use disconnect::{Disconnect, encode_disconnect};
 pub use frame::{MAX_PACKET_BYTES, PacketType};
 pub use ping::{PINGREQ, PINGRESP};
-pub use properties::{
-    Properties, Property, PropertyId, PropertyKind, PropertyRow, PropertyValue, UserProperties,
-};
+pub use properties::{Properties, Property, PropertyId, PropertyKind, PropertyRow, PropertyValue, UserProperties};
 pub use publish::{
-    Forwardable, Publish, PublishOut, PublishProperties, encode_publish, encode_publish_head,
-    payload_is_utf8, publish_len,
+    Forwardable, Publish, PublishOut, PublishProperties, encode_publish, encode_publish_head, payload_is_utf8,
+    publish_len,
 };
-pub use subscribe::{
-    Suback, Subscribe, SubscribeFilters, SubscribeOptions, encode_suback, encode_subscribe,
-};
-pub use unsubscribe::{
-    Unsuback, Unsubscribe, UnsubscribeFilters, encode_unsuback, encode_unsubscribe,
-};
+pub use subscribe::{Suback, Subscribe, SubscribeFilters, SubscribeOptions, encode_suback, encode_subscribe};
+pub use unsubscribe::{Unsuback, Unsubscribe, UnsubscribeFilters, encode_unsuback, encode_unsubscribe};
 
 use crate::error::DecodeError;
 use frame::{FixedHeader, read_header};
@@ -93,11 +87,7 @@ impl TryFrom<u8> for QoS {
 
     /// Turn a number into its QoS; any other number comes back as the error.
     fn try_from(number: u8) -> Result<Self, u8> {
-        if number > 2 {
-            Err(number)
-        } else {
-            Self::from_bits(number).ok_or(number)
-        }
+        if number > 2 { Err(number) } else { Self::from_bits(number).ok_or(number) }
     }
 }
 
@@ -188,21 +178,13 @@ impl Decoder {
             Role::Server => None,
             Role::Client => Some(Version::V311),
         };
-        Self {
-            max_packet_bytes,
-            role,
-            version,
-        }
+        Self { max_packet_bytes, role, version }
     }
 
     /// Make a decoder for a connection whose version is known.
     #[must_use]
     pub const fn with_version(role: Role, version: Version, max_packet_bytes: u32) -> Self {
-        Self {
-            max_packet_bytes,
-            role,
-            version: Some(version),
-        }
+        Self { max_packet_bytes, role, version: Some(version) }
     }
 
     /// Return the version of the connection; `None` before the protocol level of a first CONNECT was readable.
@@ -227,10 +209,7 @@ impl Decoder {
     /// # Errors
     /// Why the bytes are no packet for this side. More bytes behind `buf` would not change that.
     #[inline]
-    pub fn decode<'a>(
-        &mut self,
-        buf: &'a [u8],
-    ) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
+    pub fn decode<'a>(&mut self, buf: &'a [u8]) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
         let Some(header) = read_header(buf, self.role, self.version, self.max_packet_bytes)? else {
             return Ok(None);
         };
@@ -242,17 +221,11 @@ impl Decoder {
     }
 
     #[inline]
-    fn decode_body<'a>(
-        &mut self,
-        header: FixedHeader,
-        body: &'a [u8],
-    ) -> Result<Packet<'a>, DecodeError> {
+    fn decode_body<'a>(&mut self, header: FixedHeader, body: &'a [u8]) -> Result<Packet<'a>, DecodeError> {
         let version = self.version.unwrap_or(Version::V311);
         let packet = header.packet;
         Ok(match packet {
-            PacketType::Publish => {
-                Packet::Publish(publish::decode(version, self.role, header.flags, body)?)
-            }
+            PacketType::Publish => Packet::Publish(publish::decode(version, self.role, header.flags, body)?),
             PacketType::Puback => Packet::Puback(ack::decode(packet, version, body)?),
             PacketType::Pubrec => Packet::Pubrec(ack::decode(packet, version, body)?),
             PacketType::Pubrel => Packet::Pubrel(ack::decode(packet, version, body)?),
@@ -263,9 +236,7 @@ impl Decoder {
             PacketType::Unsuback => Packet::Unsuback(unsubscribe::decode_unsuback(version, body)?),
             PacketType::Pingreq => Reader::new(body).finish().map(|()| Packet::Pingreq)?,
             PacketType::Pingresp => Reader::new(body).finish().map(|()| Packet::Pingresp)?,
-            PacketType::Disconnect => {
-                Packet::Disconnect(disconnect::decode(version, self.role, body)?)
-            }
+            PacketType::Disconnect => Packet::Disconnect(disconnect::decode(version, self.role, body)?),
             PacketType::Auth => Packet::Auth(auth::decode(body)?),
             PacketType::Connack => Packet::Connack(Box::new(connack::decode(version, body)?)),
             PacketType::Connect => {

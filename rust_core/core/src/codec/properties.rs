@@ -6,8 +6,8 @@
 use std::fmt;
 
 use super::PacketType::{
-    self, Auth, Connack, Connect, Disconnect, Puback, Pubcomp, Publish, Pubrec, Pubrel, Suback,
-    Subscribe, Unsuback, Unsubscribe,
+    self, Auth, Connack, Connect, Disconnect, Puback, Pubcomp, Publish, Pubrec, Pubrel, Suback, Subscribe, Unsuback,
+    Unsubscribe,
 };
 use super::frame::packet_bytes;
 use super::wire::{self, Reader};
@@ -156,47 +156,29 @@ pub struct Property<'a> {
 
 impl<'a> Property<'a> {
     pub(super) const fn flag(id: PropertyId, value: bool) -> Self {
-        Self {
-            id,
-            value: PropertyValue::Flag(value),
-        }
+        Self { id, value: PropertyValue::Flag(value) }
     }
 
     pub(super) const fn u16(id: PropertyId, value: u16) -> Self {
-        Self {
-            id,
-            value: PropertyValue::U16(value),
-        }
+        Self { id, value: PropertyValue::U16(value) }
     }
 
     pub(super) const fn u32(id: PropertyId, value: u32) -> Self {
-        Self {
-            id,
-            value: PropertyValue::U32(value),
-        }
+        Self { id, value: PropertyValue::U32(value) }
     }
 
     pub(super) const fn text(id: PropertyId, value: &'a str) -> Self {
-        Self {
-            id,
-            value: PropertyValue::Text(value),
-        }
+        Self { id, value: PropertyValue::Text(value) }
     }
 
     pub(super) const fn binary(id: PropertyId, value: &'a [u8]) -> Self {
-        Self {
-            id,
-            value: PropertyValue::Binary(value),
-        }
+        Self { id, value: PropertyValue::Binary(value) }
     }
 
     /// Make a user property.
     #[must_use]
     pub const fn user(name: &'a str, value: &'a str) -> Self {
-        Self {
-            id: PropertyId::UserProperty,
-            value: PropertyValue::Pair(name, value),
-        }
+        Self { id: PropertyId::UserProperty, value: PropertyValue::Pair(name, value) }
     }
 
     /// Return how many bytes [`Self::encode`] writes.
@@ -239,25 +221,19 @@ impl<'a> Property<'a> {
             return Err(DecodeError::PropertyNotAllowed { property });
         }
         let bit = 1 << number;
-        let is_repeatable = property == PropertyId::UserProperty
-            || (property == PropertyId::SubscriptionId && packets == PUBLISH);
+        let is_repeatable =
+            property == PropertyId::UserProperty || (property == PropertyId::SubscriptionId && packets == PUBLISH);
         if *seen & bit != 0 && !is_repeatable {
             return Err(DecodeError::PropertyRepeated { property });
         }
         *seen |= bit;
         let value = read_value(reader, row)?;
-        Ok(Self {
-            id: property,
-            value,
-        })
+        Ok(Self { id: property, value })
     }
 }
 
 /// Reads a value and checks its range.
-fn read_value<'a>(
-    reader: &mut Reader<'a>,
-    row: PropertyRow,
-) -> Result<PropertyValue<'a>, DecodeError> {
+fn read_value<'a>(reader: &mut Reader<'a>, row: PropertyRow) -> Result<PropertyValue<'a>, DecodeError> {
     let property = row.id;
     let out_of_range = DecodeError::PropertyValue { property };
     Ok(match row.kind {
@@ -325,9 +301,7 @@ impl<'a> Properties<'a> {
     /// Walk `block`: properties one after the other, without a length in front.
     #[must_use]
     pub const fn new(block: &'a [u8]) -> Self {
-        Self {
-            rest: Reader::new(block),
-        }
+        Self { rest: Reader::new(block) }
     }
 
     /// The next property with its own bytes.
@@ -382,9 +356,7 @@ impl<'a> UserProperties<'a> {
     }
 
     fn encoded_len(&self) -> usize {
-        self.iter()
-            .map(|(name, value)| Property::user(name, value).encoded_len())
-            .sum()
+        self.iter().map(|(name, value)| Property::user(name, value).encoded_len()).sum()
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
@@ -428,15 +400,9 @@ impl<'p, 'a> PropertySet<'p, 'a> {
         other_bytes: usize,
         max_packet_bytes: u32,
     ) -> Self {
-        let reason_string =
-            reason_string.map(|text| Property::text(PropertyId::ReasonString, text));
-        let mut set = Self {
-            fields,
-            reason_string,
-            user_properties,
-        };
-        let is_too_long =
-            |set: &Self| packet_bytes(other_bytes + set.encoded_len()) > max_packet_bytes as usize;
+        let reason_string = reason_string.map(|text| Property::text(PropertyId::ReasonString, text));
+        let mut set = Self { fields, reason_string, user_properties };
+        let is_too_long = |set: &Self| packet_bytes(other_bytes + set.encoded_len()) > max_packet_bytes as usize;
         if is_too_long(&set) {
             set.user_properties = UserProperties::default();
         }
@@ -452,12 +418,7 @@ impl<'p, 'a> PropertySet<'p, 'a> {
 
     /// Bytes of the block without its length.
     fn block_len(&self) -> usize {
-        let fields: usize = self
-            .fields
-            .iter()
-            .flatten()
-            .map(Property::encoded_len)
-            .sum();
+        let fields: usize = self.fields.iter().flatten().map(Property::encoded_len).sum();
         let reason_string = self.reason_string.as_ref().map_or(0, Property::encoded_len);
         fields + reason_string + self.user_properties.encoded_len()
     }
@@ -495,10 +456,7 @@ impl<'a> Notes<'a> {
             }
             Ok(())
         })?;
-        Ok(Self {
-            reason_string,
-            user_properties: UserProperties::new(block),
-        })
+        Ok(Self { reason_string, user_properties: UserProperties::new(block) })
     }
 }
 

@@ -6,9 +6,7 @@
 use std::borrow::Cow;
 use std::num::NonZeroU16;
 
-use super::properties::{
-    Properties, Property, PropertyId, PropertyValue, UserProperties, read_block,
-};
+use super::properties::{Properties, Property, PropertyId, PropertyValue, UserProperties, read_block};
 use super::wire::{self, Reader};
 use super::{PacketType, QoS, Role, Version, frame};
 use crate::error::DecodeError;
@@ -121,10 +119,7 @@ impl<'a> Forwardable<'a> {
     /// Take them from `bytes` as [`Self::bytes`] returned them or `Property::encode` wrote them.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            span: bytes,
-            is_mixed: false,
-        }
+        Self { span: bytes, is_mixed: false }
     }
 
     /// Return them encoded, in the order of the packet, without a length in front.
@@ -208,9 +203,7 @@ impl<'a> Forwardable<'a> {
 
     fn find(&self, id: PropertyId) -> Option<PropertyValue<'a>> {
         let mut properties = Properties::new(self.span);
-        properties
-            .find(|property| property.id == id)
-            .map(|property| property.value)
+        properties.find(|property| property.id == id).map(|property| property.value)
     }
 }
 
@@ -254,10 +247,7 @@ impl Span {
 
     pub(super) fn of<'a>(&self, block: &'a [u8]) -> Forwardable<'a> {
         let span = block.get(self.start..self.end).unwrap_or_default();
-        Forwardable {
-            span,
-            is_mixed: self.is_mixed,
-        }
+        Forwardable { span, is_mixed: self.is_mixed }
     }
 }
 
@@ -269,20 +259,11 @@ pub fn payload_is_utf8(payload: &[u8]) -> bool {
 
 /// Reads the body; QoS 3 and DUP at QoS 0 were refused with the header.
 #[inline]
-pub(super) fn decode(
-    version: Version,
-    role: Role,
-    flags: u8,
-    body: &[u8],
-) -> Result<Publish<'_>, DecodeError> {
+pub(super) fn decode(version: Version, role: Role, flags: u8, body: &[u8]) -> Result<Publish<'_>, DecodeError> {
     let mut reader = Reader::new(body);
     let topic = reader.topic()?;
     let qos = QoS::from_bits(flags >> 1).ok_or(DecodeError::PublishQos)?;
-    let packet_id = if qos == QoS::AtMostOnce {
-        0
-    } else {
-        reader.packet_id()?
-    };
+    let packet_id = if qos == QoS::AtMostOnce { 0 } else { reader.packet_id()? };
     let properties = if version.is_v5() && !reader.skip_zero() {
         PublishProperties::read(&mut reader, role)?
     } else {
@@ -329,10 +310,7 @@ pub struct PublishOut<'a> {
 
 impl PublishOut<'_> {
     fn property_bytes(&self) -> usize {
-        let ids = self
-            .subscription_ids
-            .iter()
-            .map(|&id| 1 + wire::varint_bytes(id as usize));
+        let ids = self.subscription_ids.iter().map(|&id| 1 + wire::varint_bytes(id as usize));
         usize::from(self.topic_alias != 0) * 3
             + usize::from(self.message_expiry_s.is_some()) * 5
             + ids.sum::<usize>()
@@ -341,11 +319,7 @@ impl PublishOut<'_> {
 
     /// Bytes behind the fixed header; `property_bytes` counts under 5.0 only.
     fn remaining(&self, version: Version, property_bytes: usize) -> usize {
-        let properties = if version.is_v5() {
-            wire::varint_bytes(property_bytes) + property_bytes
-        } else {
-            0
-        };
+        let properties = if version.is_v5() { wire::varint_bytes(property_bytes) + property_bytes } else { 0 };
         let packet_id = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
         wire::text_bytes(self.topic) + packet_id + properties + self.payload.len()
     }

@@ -5,9 +5,7 @@
 
 use std::fmt;
 
-use super::properties::{
-    Notes, Property, PropertyId, PropertySet, PropertyValue, UserProperties, read_block,
-};
+use super::properties::{Notes, Property, PropertyId, PropertySet, PropertyValue, UserProperties, read_block};
 use super::wire::{self, Reader};
 use super::{PacketType, QoS, Version, frame};
 use crate::error::DecodeError;
@@ -44,11 +42,7 @@ impl SubscribeOptions {
     fn from_byte(version: Version, options: u8) -> Result<Self, DecodeError> {
         let malformed = DecodeError::SubscriptionOptions { options };
         let qos = QoS::from_bits(options).ok_or(malformed)?;
-        let reserved = if version.is_v5() {
-            0b1100_0000
-        } else {
-            0b1111_1100
-        };
+        let reserved = if version.is_v5() { 0b1100_0000 } else { 0b1111_1100 };
         if options & reserved != 0 {
             return Err(malformed);
         }
@@ -56,12 +50,7 @@ impl SubscribeOptions {
         if retain_handling == 3 {
             return Err(DecodeError::RetainHandling);
         }
-        Ok(Self {
-            qos,
-            no_local: options & 0b0100 != 0,
-            retain_as_published: options & 0b1000 != 0,
-            retain_handling,
-        })
+        Ok(Self { qos, no_local: options & 0b0100 != 0, retain_as_published: options & 0b1000 != 0, retain_handling })
     }
 
     fn to_byte(self, version: Version) -> u8 {
@@ -127,10 +116,7 @@ impl fmt::Debug for SubscribeFilters<'_> {
     }
 }
 
-fn read_filter<'a>(
-    reader: &mut Reader<'a>,
-    version: Version,
-) -> Result<(&'a str, SubscribeOptions), DecodeError> {
+fn read_filter<'a>(reader: &mut Reader<'a>, version: Version) -> Result<(&'a str, SubscribeOptions), DecodeError> {
     let filter = reader.text()?;
     let options = SubscribeOptions::from_byte(version, reader.u8()?)?;
     Ok((filter, options))
@@ -143,25 +129,16 @@ pub(super) fn decode(version: Version, body: &[u8]) -> Result<Subscribe<'_>, Dec
     let mut subscription_id = None;
     let mut user_properties = UserProperties::default();
     if version.is_v5() {
-        let block = read_block(
-            &mut reader,
-            PacketType::Subscribe.bit(),
-            |property, _, _| {
-                if let PropertyValue::Varint(id) = property.value {
-                    subscription_id = Some(id);
-                }
-                Ok(())
-            },
-        )?;
+        let block = read_block(&mut reader, PacketType::Subscribe.bit(), |property, _, _| {
+            if let PropertyValue::Varint(id) = property.value {
+                subscription_id = Some(id);
+            }
+            Ok(())
+        })?;
         user_properties = UserProperties::new(block);
     }
     let filters = SubscribeFilters::read(reader, version)?;
-    Ok(Subscribe {
-        packet_id,
-        subscription_id,
-        user_properties,
-        filters,
-    })
+    Ok(Subscribe { packet_id, subscription_id, user_properties, filters })
 }
 
 /// Append a SUBSCRIBE.
@@ -169,10 +146,9 @@ pub fn encode_subscribe(out: &mut Vec<u8>, version: Version, subscribe: &Subscri
     let mut body = Vec::new();
     wire::put_u16(&mut body, subscribe.packet_id);
     if version.is_v5() {
-        let id = subscribe.subscription_id.map(|id| Property {
-            id: PropertyId::SubscriptionId,
-            value: PropertyValue::Varint(id),
-        });
+        let id = subscribe
+            .subscription_id
+            .map(|id| Property { id: PropertyId::SubscriptionId, value: PropertyValue::Varint(id) });
         let user = subscribe.user_properties;
         PropertySet::fitting(&[id], None, user, 0, u32::MAX).encode(&mut body);
     }
@@ -202,11 +178,7 @@ pub(super) fn decode_suback(version: Version, body: &[u8]) -> Result<Suback<'_>,
     let packet = PacketType::Suback;
     let mut reader = Reader::new(body);
     let packet_id = reader.packet_id()?;
-    let notes = if version.is_v5() {
-        Notes::read(&mut reader, packet)?
-    } else {
-        Notes::default()
-    };
+    let notes = if version.is_v5() { Notes::read(&mut reader, packet)? } else { Notes::default() };
     let codes = reader.finish_with_rest();
     for &number in codes {
         let is_known = if version.is_v5() {
@@ -218,16 +190,8 @@ pub(super) fn decode_suback(version: Version, body: &[u8]) -> Result<Suback<'_>,
             return Err(DecodeError::ReasonCode { packet, number });
         }
     }
-    let Notes {
-        reason_string,
-        user_properties,
-    } = notes;
-    Ok(Suback {
-        packet_id,
-        reason_string,
-        user_properties,
-        codes,
-    })
+    let Notes { reason_string, user_properties } = notes;
+    Ok(Suback { packet_id, reason_string, user_properties, codes })
 }
 
 /// Append a SUBACK.
@@ -235,12 +199,7 @@ pub(super) fn decode_suback(version: Version, body: &[u8]) -> Result<Suback<'_>,
 /// 3.1.1 knows one failure, 0x80, and gets it for every code from there up. `[MQTT3-3.9.3-2]` 3.1 knows none: it is
 /// told QoS 0, the least it can be told. Reason string and user properties are left out if the packet would have more
 /// than `max_packet_bytes` with them.
-pub fn encode_suback(
-    out: &mut Vec<u8>,
-    version: Version,
-    suback: &Suback<'_>,
-    max_packet_bytes: u32,
-) {
+pub fn encode_suback(out: &mut Vec<u8>, version: Version, suback: &Suback<'_>, max_packet_bytes: u32) {
     let failure = match version {
         Version::V31 => ReasonCode::Success,
         _ => ReasonCode::UnspecifiedError,
@@ -265,13 +224,8 @@ pub(super) fn put_codes(
     let first = packet.first_byte();
     let other_bytes = 2 + answer.codes.len();
     if version.is_v5() {
-        let set = PropertySet::fitting(
-            &[],
-            answer.reason_string,
-            answer.user_properties,
-            other_bytes,
-            max_packet_bytes,
-        );
+        let set =
+            PropertySet::fitting(&[], answer.reason_string, answer.user_properties, other_bytes, max_packet_bytes);
         frame::put_header(out, first, other_bytes + set.encoded_len());
         wire::put_u16(out, answer.packet_id);
         set.encode(out);

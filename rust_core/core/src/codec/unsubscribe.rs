@@ -65,11 +65,7 @@ impl fmt::Debug for UnsubscribeFilters<'_> {
 pub(super) fn decode(version: Version, body: &[u8]) -> Result<Unsubscribe<'_>, DecodeError> {
     let mut reader = Reader::new(body);
     let packet_id = reader.packet_id()?;
-    let notes = if version.is_v5() {
-        Notes::read(&mut reader, PacketType::Unsubscribe)?
-    } else {
-        Notes::default()
-    };
+    let notes = if version.is_v5() { Notes::read(&mut reader, PacketType::Unsubscribe)? } else { Notes::default() };
     if reader.is_empty() {
         return Err(DecodeError::NoFilters); // [MQTT5-3.10.3-2]
     }
@@ -77,27 +73,15 @@ pub(super) fn decode(version: Version, body: &[u8]) -> Result<Unsubscribe<'_>, D
     while !reader.is_empty() {
         reader.text()?;
     }
-    Ok(Unsubscribe {
-        packet_id,
-        user_properties: notes.user_properties,
-        filters,
-    })
+    Ok(Unsubscribe { packet_id, user_properties: notes.user_properties, filters })
 }
 
 /// Append an UNSUBSCRIBE.
 pub fn encode_unsubscribe(out: &mut Vec<u8>, version: Version, unsubscribe: &Unsubscribe<'_>) {
     let filters = unsubscribe.filters.encoded;
     let set = PropertySet::fitting(&[], None, unsubscribe.user_properties, 0, u32::MAX);
-    let properties = if version.is_v5() {
-        set.encoded_len()
-    } else {
-        0
-    };
-    frame::put_header(
-        out,
-        PacketType::Unsubscribe.first_byte(),
-        2 + properties + filters.len(),
-    );
+    let properties = if version.is_v5() { set.encoded_len() } else { 0 };
+    frame::put_header(out, PacketType::Unsubscribe.first_byte(), 2 + properties + filters.len());
     wire::put_u16(out, unsubscribe.packet_id);
     if version.is_v5() {
         set.encode(out);
@@ -125,50 +109,25 @@ pub(super) fn decode_unsuback(version: Version, body: &[u8]) -> Result<Unsuback<
     let packet_id = reader.packet_id()?;
     if !version.is_v5() {
         reader.finish()?;
-        return Ok(Unsuback {
-            packet_id,
-            ..Unsuback::default()
-        });
+        return Ok(Unsuback { packet_id, ..Unsuback::default() });
     }
-    let Notes {
-        reason_string,
-        user_properties,
-    } = Notes::read(&mut reader, packet)?;
+    let Notes { reason_string, user_properties } = Notes::read(&mut reader, packet)?;
     let codes = reader.finish_with_rest();
-    if let Some(&number) = codes
-        .iter()
-        .find(|&&number| !reason::is_allowed(number, packet))
-    {
+    if let Some(&number) = codes.iter().find(|&&number| !reason::is_allowed(number, packet)) {
         return Err(DecodeError::ReasonCode { packet, number });
     }
-    Ok(Unsuback {
-        packet_id,
-        reason_string,
-        user_properties,
-        codes,
-    })
+    Ok(Unsuback { packet_id, reason_string, user_properties, codes })
 }
 
 /// Append an UNSUBACK.
 ///
 /// Reason string and user properties are left out if the packet would have more than `max_packet_bytes` with them.
-pub fn encode_unsuback(
-    out: &mut Vec<u8>,
-    version: Version,
-    unsuback: &Unsuback<'_>,
-    max_packet_bytes: u32,
-) {
+pub fn encode_unsuback(out: &mut Vec<u8>, version: Version, unsuback: &Unsuback<'_>, max_packet_bytes: u32) {
     let answer = Suback {
         packet_id: unsuback.packet_id,
         reason_string: unsuback.reason_string,
         user_properties: unsuback.user_properties,
         codes: if version.is_v5() { unsuback.codes } else { &[] },
     };
-    put_codes(
-        out,
-        version,
-        PacketType::Unsuback,
-        &answer,
-        max_packet_bytes,
-    );
+    put_codes(out, version, PacketType::Unsuback, &answer, max_packet_bytes);
 }

@@ -37,19 +37,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
-        let (bytes, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(DecodeError::Truncated)?;
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(u16::from_be_bytes(*bytes))
     }
 
     pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
-        let (bytes, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or(DecodeError::Truncated)?;
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(u32::from_be_bytes(*bytes))
     }
@@ -87,10 +81,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(DecodeError::Truncated)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(DecodeError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -121,11 +112,7 @@ impl<'a> Reader<'a> {
             return Ok(text);
         }
         // A null character is the graver fault, wherever it stands.
-        Err(if memchr(0, bytes).is_some() {
-            DecodeError::NulCharacter
-        } else {
-            DecodeError::TopicWildcard
-        })
+        Err(if memchr(0, bytes).is_some() { DecodeError::NulCharacter } else { DecodeError::TopicWildcard })
     }
 
     /// Ends the reading: nothing may be left.
@@ -179,11 +166,7 @@ pub(super) fn put_u32(out: &mut Vec<u8>, value: u32) {
 
 /// Returns the bytes of `data` with its length in front.
 pub(super) const fn binary_bytes(data: &[u8]) -> usize {
-    2 + if data.len() > 0xFFFF {
-        0xFFFF
-    } else {
-        data.len()
-    }
+    2 + if data.len() > 0xFFFF { 0xFFFF } else { data.len() }
 }
 
 pub(super) fn put_binary(out: &mut Vec<u8>, data: &[u8]) {
@@ -206,10 +189,7 @@ fn cut(text: &str) -> &str {
     if text.len() <= 0xFFFF {
         return text;
     }
-    (0xFFFC..=0xFFFF)
-        .rev()
-        .find_map(|end| text.get(..end))
-        .unwrap_or_default()
+    (0xFFFC..=0xFFFF).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
 #[cfg(test)]

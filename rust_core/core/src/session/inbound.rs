@@ -30,12 +30,7 @@ impl Inbound {
     }
 
     /// Notes a PUBLISH. A duplicate renews the time: the client shows that it still holds on to this exchange.
-    pub(super) fn publish(
-        &mut self,
-        packet_id: u16,
-        now_ms: u64,
-        max_awaiting: u16,
-    ) -> InboundQos2 {
+    pub(super) fn publish(&mut self, packet_id: u16, now_ms: u64, max_awaiting: u16) -> InboundQos2 {
         if let Some(seen_at_ms) = self.awaiting_release.get_mut(&packet_id) {
             // [MQTT5-4.3.3-10] [MQTT3-4.3.3-2]
             *seen_at_ms = now_ms;
@@ -58,8 +53,7 @@ impl Inbound {
     /// Frees the ids not seen for `timeout_ms` or longer; returns how many.
     pub(super) fn expire(&mut self, now_ms: u64, timeout_ms: u64) -> usize {
         let before = self.len();
-        self.awaiting_release
-            .retain(|_, seen_at_ms| now_ms.saturating_sub(*seen_at_ms) < timeout_ms);
+        self.awaiting_release.retain(|_, seen_at_ms| now_ms.saturating_sub(*seen_at_ms) < timeout_ms);
         let expired = before - self.len();
         self.trim();
         expired

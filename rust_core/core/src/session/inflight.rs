@@ -57,12 +57,7 @@ pub(super) struct Inflight<M> {
 
 impl<M> Inflight<M> {
     pub(super) fn new() -> Self {
-        Self {
-            slots: HashMap::default(),
-            next_sequence: 0,
-            withheld: 0,
-            packet_ids: PacketIds::default(),
-        }
+        Self { slots: HashMap::default(), next_sequence: 0, withheld: 0, packet_ids: PacketIds::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,8 +80,7 @@ impl<M> Inflight<M> {
         if self.is_withholding() || self.open() >= usize::from(bound) {
             return None;
         }
-        self.packet_ids
-            .next_free(|packet_id| self.slots.contains_key(&packet_id))
+        self.packet_ids.next_free(|packet_id| self.slots.contains_key(&packet_id))
     }
 
     /// Opens an exchange under `packet_id`, which `free_packet_id` returned.
@@ -94,11 +88,7 @@ impl<M> Inflight<M> {
         if self.next_sequence == u32::MAX {
             self.renumber();
         }
-        let slot = Slot {
-            entry: None,
-            sequence: self.next_sequence,
-            is_withheld: false,
-        };
+        let slot = Slot { entry: None, sequence: self.next_sequence, is_withheld: false };
         self.next_sequence += 1;
         self.packet_ids.advance_to(packet_id);
         let slot = self.slots.entry(packet_id).insert_entry(slot).into_mut();
@@ -152,11 +142,7 @@ impl<M> Inflight<M> {
     /// reading of the standard makes more than `receive_maximum` of them.
     pub(super) fn begin_connection(&mut self, receive_maximum: u16) -> (Vec<u16>, Vec<u16>) {
         let ids = self.ordered_ids();
-        let releases = self
-            .slots
-            .values()
-            .filter(|slot| slot.entry.is_none())
-            .count();
+        let releases = self.slots.values().filter(|slot| slot.entry.is_none()).count();
         let mut room = usize::from(receive_maximum).saturating_sub(releases);
         let mut now = Vec::with_capacity(ids.len());
         let mut later = Vec::new();
@@ -200,11 +186,7 @@ impl<M> Inflight<M> {
 
     /// Returns the ids in the order of first sending. O(n log n).
     pub(super) fn ordered_ids(&self) -> Vec<u16> {
-        let mut order: Vec<(u32, u16)> = self
-            .slots
-            .iter()
-            .map(|(&id, slot)| (slot.sequence, id))
-            .collect();
+        let mut order: Vec<(u32, u16)> = self.slots.iter().map(|(&id, slot)| (slot.sequence, id)).collect();
         order.sort_unstable();
         order.into_iter().map(|(_, packet_id)| packet_id).collect()
     }
@@ -218,17 +200,11 @@ impl<M> Inflight<M> {
         }
         let ids = self.ordered_ids();
         ids.into_iter()
-            .filter_map(|packet_id| {
-                self.remove_if(packet_id, |entry| entry.qos == 1 && entry.is_shared)
-            })
+            .filter_map(|packet_id| self.remove_if(packet_id, |entry| entry.qos == 1 && entry.is_shared))
             .collect()
     }
 
-    fn remove_if(
-        &mut self,
-        packet_id: u16,
-        condition: impl FnOnce(&Entry<M>) -> bool,
-    ) -> Option<Entry<M>> {
+    fn remove_if(&mut self, packet_id: u16, condition: impl FnOnce(&Entry<M>) -> bool) -> Option<Entry<M>> {
         let hash_map::Entry::Occupied(occupied) = self.slots.entry(packet_id) else {
             return None;
         };
@@ -261,9 +237,7 @@ impl<M> Inflight<M> {
 
 impl<M> Slot<M> {
     fn may_move(&self) -> bool {
-        self.entry
-            .as_ref()
-            .is_some_and(|entry| entry.qos == 1 && entry.is_shared)
+        self.entry.as_ref().is_some_and(|entry| entry.qos == 1 && entry.is_shared)
     }
 }
 

@@ -109,10 +109,7 @@ impl<M> Window<M> {
     /// Makes the window of a new session: nothing open, first packet id 1. No heap.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            inflight: Inflight::new(),
-            backlog: None,
-        }
+        Self { inflight: Inflight::new(), backlog: None }
     }
 
     /// Takes one message for the client.
@@ -123,13 +120,7 @@ impl<M> Window<M> {
     /// connection that can write asks `next`.
     ///
     /// Args: `receive_maximum` is the client's, 65,535 if it named none; it is not looked at while detached.
-    pub fn offer(
-        &mut self,
-        entry: Entry<M>,
-        is_attached: bool,
-        receive_maximum: u16,
-        limits: &Limits,
-    ) -> Offer<M> {
+    pub fn offer(&mut self, entry: Entry<M>, is_attached: bool, receive_maximum: u16, limits: &Limits) -> Offer<M> {
         if entry.qos == 0 && !limits.stores_qos0 {
             return Offer::Refused(entry);
         }
@@ -159,10 +150,7 @@ impl<M> Window<M> {
             && self.inflight.open() < usize::from(receive_maximum)
             && let Some(packet_id) = self.next_withheld()
         {
-            return self
-                .inflight
-                .get(packet_id)
-                .map_or(Next::None, Next::Resend);
+            return self.inflight.get(packet_id).map_or(Next::None, Next::Resend);
         }
         let Some(backlog) = &mut self.backlog else {
             return Next::None;
@@ -176,10 +164,7 @@ impl<M> Window<M> {
             return Next::Expired(entry);
         }
         match free_packet_id {
-            Some(packet_id) if entry.qos > 0 => Next::Send {
-                packet_id,
-                entry: self.inflight.insert(packet_id, entry),
-            },
+            Some(packet_id) if entry.qos > 0 => Next::Send { packet_id, entry: self.inflight.insert(packet_id, entry) },
             _ => Next::SendQos0(entry),
         }
     }
@@ -234,8 +219,7 @@ impl<M> Window<M> {
             self.backlog_mut().withheld = later.into();
         }
         self.trim();
-        now.into_iter()
-            .filter_map(|packet_id| self.inflight.get(packet_id))
+        now.into_iter().filter_map(|packet_id| self.inflight.get(packet_id))
     }
 
     /// Takes out what may go to another member of a shared subscription: in flight at QoS 1 first, then what waits.
@@ -254,10 +238,7 @@ impl<M> Window<M> {
     ///
     /// What is in flight was sent already and is finished. [MQTT5-3.10.4-3] [MQTT3-3.10.4-3]
     pub fn retain_entries(&mut self, keep: impl FnMut(&Entry<M>) -> bool) -> usize {
-        let removed = self
-            .backlog
-            .as_mut()
-            .map_or(0, |backlog| backlog.queue.retain(keep));
+        let removed = self.backlog.as_mut().map_or(0, |backlog| backlog.queue.retain(keep));
         self.trim();
         removed
     }
@@ -266,10 +247,7 @@ impl<M> Window<M> {
     ///
     /// What is in flight no longer expires. [MQTT5-3.3.2-5] [MQTT5-4.3.3-7]
     pub fn expire(&mut self, now_ms: u64) -> usize {
-        let removed = self
-            .backlog
-            .as_mut()
-            .map_or(0, |backlog| backlog.queue.expire(now_ms));
+        let removed = self.backlog.as_mut().map_or(0, |backlog| backlog.queue.expire(now_ms));
         self.trim();
         removed
     }
@@ -288,31 +266,24 @@ impl<M> Window<M> {
     /// Returns the number of messages that wait.
     #[must_use]
     pub fn queue_len(&self) -> usize {
-        self.backlog
-            .as_ref()
-            .map_or(0, |backlog| backlog.queue.len())
+        self.backlog.as_ref().map_or(0, |backlog| backlog.queue.len())
     }
 
     /// Returns the bytes that wait, as counted by `Entry::bytes`.
     #[must_use]
     pub fn queue_bytes(&self) -> u64 {
-        self.backlog
-            .as_ref()
-            .map_or(0, |backlog| backlog.queue.bytes())
+        self.backlog.as_ref().map_or(0, |backlog| backlog.queue.bytes())
     }
 
     /// Walks over the open exchanges in the order of first sending. Sorts first: O(n log n).
     pub fn inflight(&self) -> impl Iterator<Item = InflightItem<'_, M>> {
-        self.inflight
-            .ordered_ids()
-            .into_iter()
-            .map(|packet_id| InflightItem {
-                packet_id,
-                entry: match self.inflight.get(packet_id) {
-                    Some(Resend::Publish { entry, .. }) => Some(entry),
-                    _ => None,
-                },
-            })
+        self.inflight.ordered_ids().into_iter().map(|packet_id| InflightItem {
+            packet_id,
+            entry: match self.inflight.get(packet_id) {
+                Some(Resend::Publish { entry, .. }) => Some(entry),
+                _ => None,
+            },
+        })
     }
 
     /// Walks over the waiting messages in the order they would go through an open window.
@@ -326,26 +297,15 @@ impl<M> Window<M> {
     /// Takes note of a QoS 2 PUBLISH from the client. O(1).
     ///
     /// Args: `max_awaiting` is the most ids that may wait for PUBREL, 0 for no limit but their number.
-    pub fn inbound_publish(
-        &mut self,
-        packet_id: u16,
-        now_ms: u64,
-        max_awaiting: u16,
-    ) -> InboundQos2 {
-        let outcome = self
-            .backlog_mut()
-            .inbound
-            .publish(packet_id, now_ms, max_awaiting);
+    pub fn inbound_publish(&mut self, packet_id: u16, now_ms: u64, max_awaiting: u16) -> InboundQos2 {
+        let outcome = self.backlog_mut().inbound.publish(packet_id, now_ms, max_awaiting);
         self.trim();
         outcome
     }
 
     /// Takes a PUBREL from the client; false for an unknown id (PUBCOMP 0x92 in 5.0). O(1). [MQTT5-4.3.3-11]
     pub fn inbound_release(&mut self, packet_id: u16) -> bool {
-        let is_known = self
-            .backlog
-            .as_mut()
-            .is_some_and(|backlog| backlog.inbound.remove(packet_id));
+        let is_known = self.backlog.as_mut().is_some_and(|backlog| backlog.inbound.remove(packet_id));
         self.trim();
         is_known
     }
@@ -357,10 +317,7 @@ impl<M> Window<M> {
 
     /// Frees the ids whose PUBLISH was last seen `timeout_ms` or longer ago, and returns how many. O(n).
     pub fn inbound_expire(&mut self, now_ms: u64, timeout_ms: u64) -> usize {
-        let expired = self
-            .backlog
-            .as_mut()
-            .map_or(0, |backlog| backlog.inbound.expire(now_ms, timeout_ms));
+        let expired = self.backlog.as_mut().map_or(0, |backlog| backlog.inbound.expire(now_ms, timeout_ms));
         self.trim();
         expired
     }
@@ -368,9 +325,7 @@ impl<M> Window<M> {
     /// Returns the number of ids that wait for the client's PUBREL.
     #[must_use]
     pub fn inbound_len(&self) -> usize {
-        self.backlog
-            .as_ref()
-            .map_or(0, |backlog| backlog.inbound.len())
+        self.backlog.as_ref().map_or(0, |backlog| backlog.inbound.len())
     }
 
     fn next_withheld(&mut self) -> Option<u16> {
@@ -386,11 +341,7 @@ impl<M> Window<M> {
 
     fn backlog_mut(&mut self) -> &mut Backlog<M> {
         self.backlog.get_or_insert_with(|| {
-            Box::new(Backlog {
-                queue: Queue::new(),
-                inbound: Inbound::default(),
-                withheld: VecDeque::new(),
-            })
+            Box::new(Backlog { queue: Queue::new(), inbound: Inbound::default(), withheld: VecDeque::new() })
         })
     }
 
@@ -402,10 +353,7 @@ impl<M> Window<M> {
         if !self.inflight.is_withholding() && backlog.withheld.capacity() > 0 {
             backlog.withheld = VecDeque::new();
         }
-        if backlog.queue.len() == 0
-            && backlog.inbound.len() == 0
-            && backlog.withheld.capacity() == 0
-        {
+        if backlog.queue.len() == 0 && backlog.inbound.len() == 0 && backlog.withheld.capacity() == 0 {
             self.backlog = None;
         }
     }

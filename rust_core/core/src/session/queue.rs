@@ -37,13 +37,7 @@ pub(super) struct Queue<M> {
 
 impl<M> Queue<M> {
     pub(super) fn new() -> Self {
-        Self {
-            lanes: Vec::new(),
-            next_position: 0,
-            bytes: 0,
-            earliest_expiry_ms: u64::MAX,
-            len: 0,
-        }
+        Self { lanes: Vec::new(), next_position: 0, bytes: 0, earliest_expiry_ms: u64::MAX, len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -55,11 +49,7 @@ impl<M> Queue<M> {
     }
 
     /// Takes `entry` in and returns what had to leave for it, oldest first, or gives it back if it may not come in.
-    pub(super) fn push(
-        &mut self,
-        entry: Entry<M>,
-        limits: &Limits,
-    ) -> Result<Vec<Entry<M>>, Entry<M>> {
+    pub(super) fn push(&mut self, entry: Entry<M>, limits: &Limits) -> Result<Vec<Entry<M>>, Entry<M>> {
         if has_room(self.len, self.bytes, entry.bytes, limits) {
             self.append(entry);
             return Ok(Vec::new());
@@ -79,10 +69,7 @@ impl<M> Queue<M> {
 
     /// Takes out the entry that goes next, or the next of QoS 0 if `is_window_open` is false.
     pub(super) fn pop(&mut self, is_window_open: bool) -> Option<Entry<M>> {
-        let index = self
-            .lanes
-            .iter()
-            .position(|lane| is_window_open || !lane.unacknowledged.is_empty())?;
+        let index = self.lanes.iter().position(|lane| is_window_open || !lane.unacknowledged.is_empty())?;
         self.pop_from(index, is_window_open)
     }
 
@@ -93,10 +80,7 @@ impl<M> Queue<M> {
         for lane in &mut self.lanes {
             lane.acknowledged.retain(|waiting| keep(&waiting.entry));
             lane.unacknowledged.retain(|waiting| keep(&waiting.entry));
-            lane.bytes = lane
-                .iter()
-                .map(|waiting| u64::from(waiting.entry.bytes))
-                .sum();
+            lane.bytes = lane.iter().map(|waiting| u64::from(waiting.entry.bytes)).sum();
             self.len += lane.len();
             self.bytes += lane.bytes;
             for waiting in lane.iter() {
@@ -133,30 +117,19 @@ impl<M> Queue<M> {
 
     /// Walks over all entries with their positions, in the order they would go through an open window.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry<M>)> {
-        self.lanes
-            .iter()
-            .flat_map(Lane::iter)
-            .map(|waiting| (waiting.position, &waiting.entry))
+        self.lanes.iter().flat_map(Lane::iter).map(|waiting| (waiting.position, &waiting.entry))
     }
 
     /// Returns whether `entry` fits once everything it may displace is gone. What it may not displace is of higher priority.
     fn can_make_room(&self, entry: &Entry<M>, limits: &Limits) -> bool {
-        let above = self
-            .lanes
-            .iter()
-            .take_while(|lane| lane.priority > entry.priority);
-        let (len, bytes) = above.fold((0, 0), |(len, bytes), lane| {
-            (len + lane.len(), bytes + lane.bytes)
-        });
+        let above = self.lanes.iter().take_while(|lane| lane.priority > entry.priority);
+        let (len, bytes) = above.fold((0, 0), |(len, bytes), lane| (len + lane.len(), bytes + lane.bytes));
         has_room(len, bytes, entry.bytes, limits)
     }
 
     fn append(&mut self, entry: Entry<M>) {
         let priority = entry.priority;
-        let index = match self
-            .lanes
-            .binary_search_by_key(&Reverse(priority), |lane| Reverse(lane.priority))
-        {
+        let index = match self.lanes.binary_search_by_key(&Reverse(priority), |lane| Reverse(lane.priority)) {
             Ok(index) => index,
             Err(index) => {
                 self.lanes.insert(index, Lane::new(priority));
@@ -171,15 +144,8 @@ impl<M> Queue<M> {
         self.bytes += bytes;
         self.earliest_expiry_ms = self.earliest_expiry_ms.min(entry.expires_at_ms);
         lane.bytes += bytes;
-        let entries = if entry.qos == 0 {
-            &mut lane.unacknowledged
-        } else {
-            &mut lane.acknowledged
-        };
-        entries.push_back(Waiting {
-            position: self.next_position,
-            entry,
-        });
+        let entries = if entry.qos == 0 { &mut lane.unacknowledged } else { &mut lane.acknowledged };
+        entries.push_back(Waiting { position: self.next_position, entry });
         self.next_position += 1;
     }
 
@@ -208,12 +174,7 @@ impl<M> Queue<M> {
 
 impl<M> Lane<M> {
     fn new(priority: i16) -> Self {
-        Self {
-            priority,
-            bytes: 0,
-            acknowledged: VecDeque::new(),
-            unacknowledged: VecDeque::new(),
-        }
+        Self { priority, bytes: 0, acknowledged: VecDeque::new(), unacknowledged: VecDeque::new() }
     }
 
     fn len(&self) -> usize {
@@ -225,11 +186,7 @@ impl<M> Lane<M> {
             (Some(qos0), Some(other)) => !is_window_open || qos0.position < other.position,
             (qos0, _) => qos0.is_some(),
         };
-        let line = if takes_qos0 {
-            &mut self.unacknowledged
-        } else {
-            &mut self.acknowledged
-        };
+        let line = if takes_qos0 { &mut self.unacknowledged } else { &mut self.acknowledged };
         let waiting = line.pop_front()?;
         give_back_room(line);
         self.bytes -= u64::from(waiting.entry.bytes);
@@ -257,7 +214,7 @@ fn give_back_room<T>(line: &mut VecDeque<T>) {
 
 fn has_room(len: usize, bytes: u64, more_bytes: u32, limits: &Limits) -> bool {
     let has_place = limits.max_queue_len == 0 || (len as u64) < u64::from(limits.max_queue_len);
-    let has_bytes = limits.max_queue_bytes == 0
-        || bytes.saturating_add(u64::from(more_bytes)) <= limits.max_queue_bytes;
+    let has_bytes =
+        limits.max_queue_bytes == 0 || bytes.saturating_add(u64::from(more_bytes)) <= limits.max_queue_bytes;
     has_place && has_bytes
 }

@@ -15,41 +15,23 @@ type TestWindow = Window<&'static str>;
 const WIDE: u16 = u16::MAX;
 
 fn limits() -> Limits {
-    Limits {
-        max_inflight: 0,
-        max_queue_len: 0,
-        max_queue_bytes: 0,
-        overflow: Overflow::DropOldest,
-        stores_qos0: true,
-    }
+    Limits { max_inflight: 0, max_queue_len: 0, max_queue_bytes: 0, overflow: Overflow::DropOldest, stores_qos0: true }
 }
 
 fn prioritised(message: &'static str, priority: i16) -> Entry<&'static str> {
-    Entry {
-        priority,
-        ..entry(message, 1)
-    }
+    Entry { priority, ..entry(message, 1) }
 }
 
 fn sized(message: &'static str, bytes: u32) -> Entry<&'static str> {
-    Entry {
-        bytes,
-        ..entry(message, 1)
-    }
+    Entry { bytes, ..entry(message, 1) }
 }
 
 fn shared(message: &'static str, qos: u8) -> Entry<&'static str> {
-    Entry {
-        is_shared: true,
-        ..entry(message, qos)
-    }
+    Entry { is_shared: true, ..entry(message, qos) }
 }
 
 fn expiring(message: &'static str, expires_at_ms: u64) -> Entry<&'static str> {
-    Entry {
-        expires_at_ms,
-        ..entry(message, 1)
-    }
+    Entry { expires_at_ms, ..entry(message, 1) }
 }
 
 /// Offers to an attached client and returns the packet id it goes out with.
@@ -61,11 +43,7 @@ fn send(window: &mut TestWindow, entry: Entry<&'static str>) -> u16 {
 }
 
 /// Offers to a detached client and returns what had to leave.
-fn queue(
-    window: &mut TestWindow,
-    entry: Entry<&'static str>,
-    limits: &Limits,
-) -> Vec<&'static str> {
+fn queue(window: &mut TestWindow, entry: Entry<&'static str>, limits: &Limits) -> Vec<&'static str> {
     match window.offer(entry, false, WIDE, limits) {
         Offer::Queued { evicted } => evicted.into_iter().map(|entry| entry.message).collect(),
         other => panic!("not queued: {other:?}"),
@@ -98,10 +76,7 @@ fn described(resend: &Resend<'_, &'static str>) -> (u16, &'static str) {
 }
 
 fn resume(window: &mut TestWindow, receive_maximum: u16) -> Vec<(u16, &'static str)> {
-    window
-        .resume(receive_maximum)
-        .map(|resend| described(&resend))
-        .collect()
+    window.resume(receive_maximum).map(|resend| described(&resend)).collect()
 }
 
 fn has_heap(window: &TestWindow) -> bool {
@@ -167,24 +142,14 @@ fn clearing_begins_at_packet_id_one() {
     queue(&mut window, entry("b", 1), &limits());
     window.inbound_publish(5, 0, 0);
     window.clear();
-    assert_eq!(
-        (
-            window.inflight_len(),
-            window.queue_len(),
-            window.inbound_len()
-        ),
-        (0, 0, 0)
-    );
+    assert_eq!((window.inflight_len(), window.queue_len(), window.inbound_len()), (0, 0, 0));
     assert_eq!(send(&mut window, entry("c", 1)), 1);
 }
 
 // [MQTT5-3.3.4-9]
 #[test]
 fn the_lower_of_both_bounds_closes_the_window() {
-    let bounded = Limits {
-        max_inflight: 2,
-        ..limits()
-    };
+    let bounded = Limits { max_inflight: 2, ..limits() };
     for (receive_maximum, expected) in [(1, 1), (2, 2), (WIDE, 2)] {
         let mut window = Window::new();
         for _ in 0..4 {
@@ -201,12 +166,7 @@ fn a_message_waits_behind_older_ones_though_the_window_is_open() {
     let mut window = Window::new();
     queue(&mut window, entry("a", 1), &limits());
     let offer = window.offer(entry("b", 1), true, WIDE, &limits());
-    assert_eq!(
-        offer,
-        Offer::Queued {
-            evicted: Vec::new()
-        }
-    );
+    assert_eq!(offer, Offer::Queued { evicted: Vec::new() });
     assert_eq!(next(&mut window, WIDE), Some((1, "a", false)));
     assert_eq!(next(&mut window, WIDE), Some((2, "b", false)));
     assert_eq!(next(&mut window, WIDE), None);
@@ -240,10 +200,7 @@ fn a_qos2_exchange_goes_through_pubrel_and_a_refusal_ends_it() {
     assert_eq!(window.on_pubrec(accepted, false), Pubrec::Release);
     assert_eq!(window.on_pubrec(accepted, true), Pubrec::Release);
     assert_eq!(window.on_puback(accepted), None);
-    assert_eq!(
-        window.on_pubrec(refused, true),
-        Pubrec::Ended(entry("b", 2))
-    );
+    assert_eq!(window.on_pubrec(refused, true), Pubrec::Ended(entry("b", 2)));
     assert!(window.on_pubcomp(accepted));
     assert!(!window.on_pubcomp(accepted));
     assert_eq!(window.inflight_len(), 0);
@@ -269,13 +226,7 @@ fn the_message_is_let_go_at_pubrec() {
     window.on_pubrec(1, false);
     assert_eq!(Arc::strong_count(&message), 1);
     let open: Vec<_> = window.inflight().collect();
-    assert_eq!(
-        open,
-        [InflightItem {
-            packet_id: 1,
-            entry: None
-        }]
-    );
+    assert_eq!(open, [InflightItem { packet_id: 1, entry: None }]);
 }
 
 #[test]

@@ -21,15 +21,11 @@ impl Candidates<'_> {
     }
 
     fn may_get(&self, at: usize) -> bool {
-        self.list
-            .get(at)
-            .is_some_and(|(id, _)| !self.skip.contains(id))
+        self.list.get(at).is_some_and(|(id, _)| !self.skip.contains(id))
     }
 
     fn is_online(&self, at: usize) -> bool {
-        self.list
-            .get(at)
-            .is_some_and(|&(id, _)| (self.is_online)(id))
+        self.list.get(at).is_some_and(|&(id, _)| (self.is_online)(id))
     }
 
     /// The first online candidate from `start` on, going round; else the first offline one.
@@ -55,26 +51,18 @@ impl Candidates<'_> {
             return held;
         }
         let other = self.at_random(random)?;
-        if self.is_online(other) {
-            Some(other)
-        } else {
-            held.or(Some(other))
-        }
+        if self.is_online(other) { Some(other) } else { held.or(Some(other)) }
     }
 
     /// Any online candidate, each as likely as the other; else any offline one.
     pub(super) fn at_random(&self, random: u64) -> Option<usize> {
         let tries = (0..RANDOM_TRIES).map(|number| self.place(mix(random.wrapping_add(number))));
-        if let Some(at) = tries
-            .into_iter()
-            .find(|&at| self.may_get(at) && self.is_online(at))
-        {
+        if let Some(at) = tries.into_iter().find(|&at| self.may_get(at) && self.is_online(at)) {
             return Some(at);
         }
         let candidates = || (0..self.list.len()).filter(|&at| self.may_get(at));
         let online = || candidates().filter(|&at| self.is_online(at));
-        let nth_of =
-            |count: usize| usize::try_from(random % count.max(1) as u64).unwrap_or_default();
+        let nth_of = |count: usize| usize::try_from(random % count.max(1) as u64).unwrap_or_default();
         // A member may go offline between counting and choosing; then any candidate will do.
         let chosen = online().nth(nth_of(online().count()));
         chosen.or_else(|| candidates().nth(nth_of(candidates().count())))

@@ -41,10 +41,7 @@ impl Matches {
         for level in topic.split('/') {
             // A topic has at most 65,535 bytes; a longer one is cut into empty levels here, not misread.
             let end = start + level.len();
-            self.levels.push((
-                u32::try_from(start).unwrap_or(NONE),
-                u32::try_from(end).unwrap_or(NONE),
-            ));
+            self.levels.push((u32::try_from(start).unwrap_or(NONE), u32::try_from(end).unwrap_or(NONE)));
             start = end + 1;
         }
     }

@@ -28,15 +28,11 @@ impl Members {
         if self.index.is_empty() {
             return self.list.iter().position(|&(other, _)| other == id);
         }
-        self.index
-            .find(id_hash(id), |&at| self.is_at(at, id))
-            .map(|&at| at as usize)
+        self.index.find(id_hash(id), |&at| self.is_at(at, id)).map(|&at| at as usize)
     }
 
     fn is_at(&self, at: u32, id: SubscriberId) -> bool {
-        self.list
-            .get(at as usize)
-            .is_some_and(|&(other, _)| other == id)
+        self.list.get(at as usize).is_some_and(|&(other, _)| other == id)
     }
 
     pub(crate) fn get(&self, id: SubscriberId) -> Option<PackedOptions> {
@@ -44,11 +40,7 @@ impl Members {
     }
 
     /// Adds or replaces; returns the options that were there.
-    pub(crate) fn insert(
-        &mut self,
-        id: SubscriberId,
-        options: PackedOptions,
-    ) -> Option<PackedOptions> {
+    pub(crate) fn insert(&mut self, id: SubscriberId, options: PackedOptions) -> Option<PackedOptions> {
         if let Some(entry) = self.position(id).and_then(|at| self.list.get_mut(at)) {
             return Some(std::mem::replace(&mut entry.1, options));
         }
@@ -97,10 +89,7 @@ impl Members {
         let Some(&(id, _)) = self.list.get(at) else {
             return;
         };
-        if let Ok(entry) = self
-            .index
-            .find_entry(id_hash(id), |&other| other as usize == at)
-        {
+        if let Ok(entry) = self.index.find_entry(id_hash(id), |&other| other as usize == at) {
             entry.remove();
         }
     }
@@ -118,11 +107,7 @@ mod tests {
     use super::*;
 
     fn options(subscription_id: u32) -> PackedOptions {
-        SubscriptionOptions {
-            subscription_id,
-            ..SubscriptionOptions::default()
-        }
-        .into()
+        SubscriptionOptions { subscription_id, ..SubscriptionOptions::default() }.into()
     }
 
     #[test]
@@ -151,10 +136,7 @@ mod tests {
     fn a_second_insert_replaces_the_options() {
         let mut members = Members::default();
         members.insert(SubscriberId(1), options(5));
-        assert_eq!(
-            members.insert(SubscriberId(1), options(6)),
-            Some(options(5))
-        );
+        assert_eq!(members.insert(SubscriberId(1), options(6)), Some(options(5)));
         assert_eq!(members.as_slice(), [(SubscriberId(1), options(6))]);
     }
 }

@@ -94,10 +94,7 @@ impl Cursor {
         self.parts().0
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "takes the two halves apart"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the two halves apart")]
     const fn parts(self) -> (u32, u32) {
         ((self.0 >> 32) as u32, self.0 as u32)
     }
@@ -125,13 +122,7 @@ impl Trie {
     /// Makes an empty trie.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            tree: Tree::new(),
-            filters: Slab::new(),
-            groups: Slab::new(),
-            direct_count: 0,
-            shared_count: 0,
-        }
+        Self { tree: Tree::new(), filters: Slab::new(), groups: Slab::new(), direct_count: 0, shared_count: 0 }
     }
 
     /// Adds or replaces a subscription; `group` makes it a member of that share group. [MQTT5-3.8.3-3]
@@ -146,26 +137,14 @@ impl Trie {
     ) -> Subscribed {
         let slot = self.ensure_filter(filter);
         let Some(name) = group else {
-            let previous = self
-                .filters
-                .get_mut(slot)
-                .and_then(|subscribers| subscribers.insert(id, options.into()));
+            let previous = self.filters.get_mut(slot).and_then(|subscribers| subscribers.insert(id, options.into()));
             self.direct_count += usize::from(previous.is_none());
-            return Subscribed {
-                key: self.filter_key(slot),
-                previous: previous.map(Into::into),
-            };
+            return Subscribed { key: self.filter_key(slot), previous: previous.map(Into::into) };
         };
         let group = self.ensure_group(slot, name, filter);
-        let previous = self
-            .groups
-            .get(group)
-            .and_then(|members| members.insert(id, options));
+        let previous = self.groups.get(group).and_then(|members| members.insert(id, options));
         self.shared_count += usize::from(previous.is_none());
-        Subscribed {
-            key: self.group_key(group),
-            previous,
-        }
+        Subscribed { key: self.group_key(group), previous }
     }
 
     /// Removes a subscription by its text; `None` if there is none. Cost: O(levels).
@@ -198,18 +177,11 @@ impl Trie {
 
     /// The options of a subscriber under a key; `None` if it does not subscribe (any more).
     #[must_use]
-    pub fn options_of(
-        &self,
-        key: SubscriptionKey,
-        id: SubscriberId,
-    ) -> Option<SubscriptionOptions> {
+    pub fn options_of(&self, key: SubscriptionKey, id: SubscriberId) -> Option<SubscriptionOptions> {
         if key.is_shared() {
             self.group(key)?.get(id)
         } else {
-            self.filters
-                .get(self.filter_slot(key)?)?
-                .get(id)
-                .map(Into::into)
+            self.filters.get(self.filter_slot(key)?)?.get(id).map(Into::into)
         }
     }
 
@@ -227,11 +199,7 @@ impl Trie {
     #[must_use]
     pub fn group(&self, key: SubscriptionKey) -> Option<&Arc<SharedGroup>> {
         let slot = key.slot & !GROUP_BIT;
-        if key.is_shared() && self.groups.holds(slot, key.generation) {
-            self.groups.get(slot)
-        } else {
-            None
-        }
+        if key.is_shared() && self.groups.holds(slot, key.generation) { self.groups.get(slot) } else { None }
     }
 
     /// Number of subscriptions, members of share groups included.
@@ -267,12 +235,7 @@ impl Trie {
     /// Appends up to `limit` distinct filters to `out`; returns where the next page begins, `None` at the end.
     ///
     /// The keys are for `filter_of`. The order is arbitrary but stable.
-    pub fn page_filters(
-        &self,
-        from: Cursor,
-        limit: usize,
-        out: &mut Vec<SubscriptionKey>,
-    ) -> Option<Cursor> {
+    pub fn page_filters(&self, from: Cursor, limit: usize, out: &mut Vec<SubscriptionKey>) -> Option<Cursor> {
         let mut left = limit;
         for slot in from.slot()..self.filters.slots() {
             if self.filters.get(slot).is_none() {
@@ -290,12 +253,7 @@ impl Trie {
     /// Appends up to `limit` subscriptions to `out`; returns where the next page begins, `None` at the end.
     ///
     /// Direct subscriptions come first, then the members of share groups; else the order is arbitrary but stable.
-    pub fn page_subscriptions(
-        &self,
-        from: Cursor,
-        limit: usize,
-        out: &mut Vec<Subscription>,
-    ) -> Option<Cursor> {
+    pub fn page_subscriptions(&self, from: Cursor, limit: usize, out: &mut Vec<Subscription>) -> Option<Cursor> {
         let end = out.len().saturating_add(limit);
         let (mut slot, mut position) = from.parts();
         loop {
@@ -312,32 +270,17 @@ impl Trie {
             if self.page_slot(slot, position as usize, end - start, out) {
                 (slot, position) = (slot + 1, 0);
             } else {
-                position =
-                    position.saturating_add(u32::try_from(out.len() - start).unwrap_or(u32::MAX));
+                position = position.saturating_add(u32::try_from(out.len() - start).unwrap_or(u32::MAX));
             }
         }
     }
 
     /// Appends what one slot holds from `position` on; whether that was its end.
-    fn page_slot(
-        &self,
-        slot: u32,
-        position: usize,
-        limit: usize,
-        out: &mut Vec<Subscription>,
-    ) -> bool {
-        if let Some(group) = self
-            .groups
-            .get(slot & !GROUP_BIT)
-            .filter(|_| slot & GROUP_BIT != 0)
-        {
+    fn page_slot(&self, slot: u32, position: usize, limit: usize, out: &mut Vec<Subscription>) -> bool {
+        if let Some(group) = self.groups.get(slot & !GROUP_BIT).filter(|_| slot & GROUP_BIT != 0) {
             let key = self.group_key(slot & !GROUP_BIT);
             return group.page(position, limit, &mut |subscriber, options| {
-                out.push(Subscription {
-                    key,
-                    subscriber,
-                    options,
-                });
+                out.push(Subscription { key, subscriber, options });
             });
         }
         let Some(subscribers) = self.filters.get(slot) else {
@@ -346,37 +289,23 @@ impl Trie {
         let key = self.filter_key(slot);
         let rest = subscribers.direct().get(position..).unwrap_or_default();
         let taken = rest.iter().take(limit);
-        out.extend(taken.map(|&(subscriber, options)| Subscription {
-            key,
-            subscriber,
-            options: options.into(),
-        }));
+        out.extend(taken.map(|&(subscriber, options)| Subscription { key, subscriber, options: options.into() }));
         rest.len() <= limit
     }
 
     fn filter_key(&self, slot: u32) -> SubscriptionKey {
-        SubscriptionKey {
-            slot,
-            generation: self.filters.generation(slot),
-        }
+        SubscriptionKey { slot, generation: self.filters.generation(slot) }
     }
 
     fn group_key(&self, slot: u32) -> SubscriptionKey {
-        SubscriptionKey {
-            slot: slot | GROUP_BIT,
-            generation: self.groups.generation(slot),
-        }
+        SubscriptionKey { slot: slot | GROUP_BIT, generation: self.groups.generation(slot) }
     }
 
     /// The slot of a key's filter, if the key still holds.
     fn filter_slot(&self, key: SubscriptionKey) -> Option<u32> {
         let slot = key.slot & !GROUP_BIT;
         if key.is_shared() {
-            return self
-                .groups
-                .holds(slot, key.generation)
-                .then(|| self.groups.tenant(slot))?
-                .map(|(owner, _)| owner);
+            return self.groups.holds(slot, key.generation).then(|| self.groups.tenant(slot))?.map(|(owner, _)| owner);
         }
         self.filters.holds(slot, key.generation).then_some(slot)
     }
@@ -400,12 +329,7 @@ impl Trie {
 
     /// Where a group stands among the groups of one filter, which are sorted by name.
     fn group_position(&self, groups: &[u32], name: &str) -> Result<usize, usize> {
-        groups.binary_search_by(|&slot| {
-            self.groups
-                .get(slot)
-                .map_or("", |group| group.name())
-                .cmp(name)
-        })
+        groups.binary_search_by(|&slot| self.groups.get(slot).map_or("", |group| group.name()).cmp(name))
     }
 
     fn ensure_filter(&mut self, filter: &str) -> u32 {
@@ -424,9 +348,7 @@ impl Trie {
         match self.group_position(groups, name) {
             Ok(at) => groups.get(at).copied().unwrap_or(NONE),
             Err(at) => {
-                let group = self
-                    .groups
-                    .insert(slot, Arc::new(SharedGroup::new(name, filter)));
+                let group = self.groups.insert(slot, Arc::new(SharedGroup::new(name, filter)));
                 if let Some(subscribers) = self.filters.get_mut(slot) {
                     subscribers.insert_group(at, group);
                 }
@@ -448,9 +370,7 @@ impl Trie {
         self.shared_count -= 1;
         if group.is_empty() {
             self.groups.remove(key.slot & !GROUP_BIT);
-            self.filters
-                .get_mut(slot)?
-                .remove_group(key.slot & !GROUP_BIT);
+            self.filters.get_mut(slot)?.remove_group(key.slot & !GROUP_BIT);
             self.free_filter(slot);
         }
         Some(options)
@@ -477,9 +397,8 @@ pub fn generation_bucket(first_level: &str) -> Option<u8> {
         return None;
     }
     // FNV-1a, folded: stable over restarts. A client that seeks collisions only empties its own cache entries earlier.
-    let hash = first_level.bytes().fold(0x811C_9DC5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash =
+        first_level.bytes().fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let [a, b, c, d] = hash.to_le_bytes();
     Some(a ^ b ^ c ^ d)
 }

@@ -30,10 +30,7 @@ enum Level {
 }
 
 impl Level {
-    const EMPTY: Self = Self::Inline {
-        len: 0,
-        bytes: [0; INLINE_BYTES],
-    };
+    const EMPTY: Self = Self::Inline { len: 0, bytes: [0; INLINE_BYTES] };
 
     fn new(text: &str) -> Self {
         let mut bytes = [0; INLINE_BYTES];
@@ -76,15 +73,7 @@ struct Node {
 
 impl Node {
     const fn new(level: Level, parent: u32) -> Self {
-        Self {
-            level,
-            parent,
-            first_child: NONE,
-            next: NONE,
-            prev: NONE,
-            value: NONE,
-            flags: 0,
-        }
+        Self { level, parent, first_child: NONE, next: NONE, prev: NONE, value: NONE, flags: 0 }
     }
 }
 
@@ -104,13 +93,7 @@ impl Tree {
         let mut nodes = Arena::new();
         nodes.push(Node::new(Level::EMPTY, NONE));
         let edges = (0..EDGE_TABLES).map(|_| HashTable::new()).collect();
-        Self {
-            nodes,
-            free: NONE,
-            len: 0,
-            edges,
-            hasher: RandomState::new(),
-        }
+        Self { nodes, free: NONE, len: 0, edges, hasher: RandomState::new() }
     }
 
     /// Number of nodes without the root.
@@ -144,20 +127,12 @@ impl Tree {
 
     /// The `+` child.
     pub(crate) fn plus(&self, node: u32) -> Option<u32> {
-        if self.nodes[node].flags & HAS_PLUS == 0 {
-            None
-        } else {
-            self.child(node, "+")
-        }
+        if self.nodes[node].flags & HAS_PLUS == 0 { None } else { self.child(node, "+") }
     }
 
     /// The `#` child.
     pub(crate) fn hash_mark(&self, node: u32) -> Option<u32> {
-        if self.nodes[node].flags & HAS_HASH == 0 {
-            None
-        } else {
-            self.child(node, "#")
-        }
+        if self.nodes[node].flags & HAS_HASH == 0 { None } else { self.child(node, "#") }
     }
 
     /// The child with that text, wildcards included.
@@ -179,8 +154,7 @@ impl Tree {
 
     /// The node at the end of a path. Cost: O(levels).
     pub(crate) fn find(&self, path: &str) -> Option<u32> {
-        path.split('/')
-            .try_fold(ROOT, |node, level| self.child(node, level))
+        path.split('/').try_fold(ROOT, |node, level| self.child(node, level))
     }
 
     /// The node at the end of a path, made where it is missing.
@@ -228,12 +202,7 @@ impl Tree {
     /// Frees `node` and its ancestors as far as they have neither a value nor a child. Cost: O(levels).
     pub(crate) fn prune(&mut self, mut node: u32) {
         while node != ROOT {
-            let Node {
-                first_child,
-                value,
-                parent,
-                ..
-            } = self.nodes[node];
+            let Node { first_child, value, parent, .. } = self.nodes[node];
             if first_child != NONE || value != NONE {
                 return;
             }
@@ -243,9 +212,7 @@ impl Tree {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Node {
-            parent, next, prev, ..
-        } = self.nodes[index];
+        let Node { parent, next, prev, .. } = self.nodes[index];
         let has_siblings = next != NONE || prev != NONE;
         if has_siblings {
             self.remove_edge(index);
@@ -272,14 +239,8 @@ impl Tree {
     }
 
     fn add_edge(&mut self, index: u32) {
-        let Self {
-            nodes,
-            edges,
-            hasher,
-            ..
-        } = self;
-        let hash_of =
-            |&index: &u32| edge_hash(hasher, nodes[index].parent, nodes[index].level.as_bytes());
+        let Self { nodes, edges, hasher, .. } = self;
+        let hash_of = |&index: &u32| edge_hash(hasher, nodes[index].parent, nodes[index].level.as_bytes());
         let hash = hash_of(&index);
         if let Some(table) = edges.get_mut(edge_table(hash)) {
             table.insert_unique(hash, index, hash_of);
@@ -298,9 +259,7 @@ impl Tree {
     /// Appends the path of a node to `out`. Cost: O(levels).
     pub(crate) fn push_path(&self, node: u32, out: &mut String) {
         let ancestors = std::iter::successors(Some(node), |&node| Some(self.nodes[node].parent));
-        let mut path: Vec<u32> = ancestors
-            .take_while(|&node| node != ROOT && node != NONE)
-            .collect();
+        let mut path: Vec<u32> = ancestors.take_while(|&node| node != ROOT && node != NONE).collect();
         path.reverse();
         for (position, &node) in path.iter().enumerate() {
             if position > 0 {
@@ -351,21 +310,7 @@ mod tests {
     fn paths_with_empty_long_and_wildcard_levels_are_kept_apart() {
         let mut tree = Tree::new();
         let long = "x".repeat(100);
-        let paths = [
-            "a",
-            "/a",
-            "a/",
-            "/",
-            "//",
-            "a/+",
-            "a/#",
-            "+",
-            "#",
-            "a/b",
-            "ab",
-            long.as_str(),
-            "ä/é",
-        ];
+        let paths = ["a", "/a", "a/", "/", "//", "a/+", "a/#", "+", "#", "a/b", "ab", long.as_str(), "ä/é"];
         let nodes: Vec<u32> = paths.iter().map(|path| tree.ensure(path)).collect();
         for (path, &node) in paths.iter().zip(&nodes) {
             assert_eq!(tree.find(path), Some(node), "{path}");
@@ -392,17 +337,12 @@ mod tests {
     fn edges_hold_exactly_the_children_that_have_siblings() {
         let mut tree = Tree::new();
         let edges = |tree: &Tree| tree.edges.iter().map(HashTable::len).sum::<usize>();
-        let nodes: Vec<u32> = (0..100)
-            .map(|number| tree.ensure(&format!("p/{number}")))
-            .collect();
+        let nodes: Vec<u32> = (0..100).map(|number| tree.ensure(&format!("p/{number}"))).collect();
         assert_eq!(edges(&tree), 100);
         for &node in &nodes[1..] {
             tree.prune(node);
         }
-        assert_eq!(
-            (edges(&tree), tree.find("p/0"), tree.find("p/1")),
-            (0, Some(nodes[0]), None)
-        );
+        assert_eq!((edges(&tree), tree.find("p/0"), tree.find("p/1")), (0, Some(nodes[0]), None));
         let plus = tree.ensure("p/+");
         assert_eq!(tree.plus(tree.parent(plus)), Some(plus));
         tree.prune(plus);

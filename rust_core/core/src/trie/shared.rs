@@ -57,9 +57,7 @@ pub struct UnknownStrategy;
 impl fmt::Display for UnknownStrategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("shared subscription strategy must be one of:")?;
-        Strategy::NAMES
-            .iter()
-            .try_for_each(|(name, _)| write!(f, " {name}"))
+        Strategy::NAMES.iter().try_for_each(|(name, _)| write!(f, " {name}"))
     }
 }
 
@@ -69,11 +67,7 @@ impl FromStr for Strategy {
     type Err = UnknownStrategy;
 
     fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
-        Self::NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|&(_, strategy)| strategy)
-            .ok_or(UnknownStrategy)
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|&(_, strategy)| strategy).ok_or(UnknownStrategy)
     }
 }
 
@@ -108,11 +102,7 @@ struct State {
 
 impl SharedGroup {
     pub(crate) fn new(name: &str, filter: &str) -> Self {
-        Self {
-            name: name.into(),
-            filter: filter.into(),
-            state: Mutex::default(),
-        }
+        Self { name: name.into(), filter: filter.into(), state: Mutex::default() }
     }
 
     /// The group's name; `$queue` for subscribers of `$queue/f`.
@@ -149,15 +139,8 @@ impl SharedGroup {
         self.lock().members.get(id).map(Into::into)
     }
 
-    pub(crate) fn insert(
-        &self,
-        id: SubscriberId,
-        options: SubscriptionOptions,
-    ) -> Option<SubscriptionOptions> {
-        self.lock()
-            .members
-            .insert(id, options.into())
-            .map(Into::into)
+    pub(crate) fn insert(&self, id: SubscriberId, options: SubscriptionOptions) -> Option<SubscriptionOptions> {
+        self.lock().members.insert(id, options.into()).map(Into::into)
     }
 
     pub(crate) fn remove(&self, id: SubscriberId) -> Option<SubscriptionOptions> {
@@ -173,10 +156,7 @@ impl SharedGroup {
     ) -> bool {
         let state = self.lock();
         let rest = state.members.as_slice().get(position..).unwrap_or_default();
-        rest.iter()
-            .take(limit)
-            .map(unpack)
-            .for_each(|(id, options)| out(id, options));
+        rest.iter().take(limit).map(unpack).for_each(|(id, options)| out(id, options));
         rest.len() <= limit
     }
 
@@ -192,16 +172,8 @@ impl SharedGroup {
         skip: &[SubscriberId],
     ) -> Option<(SubscriberId, SubscriptionOptions)> {
         let mut state = self.lock();
-        let State {
-            members,
-            cursor,
-            publishers,
-        } = &mut *state;
-        let candidates = Candidates {
-            list: members.as_slice(),
-            is_online,
-            skip,
-        };
+        let State { members, cursor, publishers } = &mut *state;
+        let candidates = Candidates { list: members.as_slice(), is_online, skip };
         let at = match strategy {
             Strategy::Random | Strategy::Local => candidates.at_random(request.random)?,
             Strategy::HashClientId => candidates.from(candidates.place(request.client_id_hash))?,
@@ -213,17 +185,13 @@ impl SharedGroup {
             }
             Strategy::RoundRobin => {
                 let start = publishers.get(request.publisher).map(|next| next as usize);
-                let at =
-                    candidates.from(start.unwrap_or_else(|| candidates.place(request.random)))?;
+                let at = candidates.from(start.unwrap_or_else(|| candidates.place(request.random)))?;
                 publishers.set(request.publisher, u32::try_from(at + 1).unwrap_or_default());
                 at
             }
             Strategy::Sticky => {
                 let held = publishers.get(request.publisher);
-                let at = candidates.sticky(
-                    held.and_then(|id| members.position(SubscriberId(id))),
-                    request.random,
-                )?;
+                let at = candidates.sticky(held.and_then(|id| members.position(SubscriberId(id))), request.random)?;
                 publishers.set(request.publisher, candidates.list.get(at)?.0.0);
                 at
             }
@@ -245,10 +213,7 @@ struct PublisherMemory {
 
 impl PublisherMemory {
     fn get(&self, publisher: u64) -> Option<u32> {
-        self.young
-            .get(&publisher)
-            .or_else(|| self.old.get(&publisher))
-            .copied()
+        self.young.get(&publisher).or_else(|| self.old.get(&publisher)).copied()
     }
 
     fn set(&mut self, publisher: u64, number: u32) {
@@ -276,16 +241,11 @@ mod tests {
     }
 
     fn picked(group: &SharedGroup, strategy: Strategy, request: PickRequest) -> Option<u32> {
-        group
-            .pick(strategy, &request, EVERYONE, &[])
-            .map(|(id, _)| id.0)
+        group.pick(strategy, &request, EVERYONE, &[]).map(|(id, _)| id.0)
     }
 
     fn random(number: u64) -> PickRequest {
-        PickRequest {
-            random: mix(number),
-            ..PickRequest::default()
-        }
+        PickRequest { random: mix(number), ..PickRequest::default() }
     }
 
     #[test]
@@ -295,25 +255,15 @@ mod tests {
         }
         let unknown = "Random".parse::<Strategy>();
         assert_eq!(unknown, Err(UnknownStrategy));
-        assert!(
-            UnknownStrategy
-                .to_string()
-                .ends_with("local hash_clientid hash_topic")
-        );
+        assert!(UnknownStrategy.to_string().ends_with("local hash_clientid hash_topic"));
     }
 
     #[test]
     fn round_robin_goes_round_for_each_publisher_on_its_own() {
         let group = group_of(3);
         for publisher in [7, 8] {
-            let request = PickRequest {
-                publisher,
-                random: 1,
-                ..PickRequest::default()
-            };
-            let order: Vec<_> = (0..4)
-                .map(|_| picked(&group, Strategy::RoundRobin, request))
-                .collect();
+            let request = PickRequest { publisher, random: 1, ..PickRequest::default() };
+            let order: Vec<_> = (0..4).map(|_| picked(&group, Strategy::RoundRobin, request)).collect();
             assert_eq!(order, [Some(1), Some(2), Some(0), Some(1)]);
         }
     }
@@ -321,13 +271,8 @@ mod tests {
     #[test]
     fn round_robin_per_group_goes_round_over_all_publishers() {
         let group = group_of(3);
-        let requests = (0..5).map(|publisher| PickRequest {
-            publisher,
-            ..random(publisher)
-        });
-        let order: Vec<_> = requests
-            .map(|request| picked(&group, Strategy::RoundRobinPerGroup, request))
-            .collect();
+        let requests = (0..5).map(|publisher| PickRequest { publisher, ..random(publisher) });
+        let order: Vec<_> = requests.map(|request| picked(&group, Strategy::RoundRobinPerGroup, request)).collect();
         assert_eq!(order, [Some(0), Some(1), Some(2), Some(0), Some(1)]);
     }
 
@@ -336,38 +281,20 @@ mod tests {
         let group = group_of(3);
         picked(&group, Strategy::RoundRobinPerGroup, random(0));
         group.insert(SubscriberId(9), SubscriptionOptions::default());
-        assert_eq!(
-            picked(&group, Strategy::RoundRobinPerGroup, random(0)),
-            Some(1)
-        );
+        assert_eq!(picked(&group, Strategy::RoundRobinPerGroup, random(0)), Some(1));
         group.remove(SubscriberId(9));
         group.remove(SubscriberId(2));
-        assert_eq!(
-            picked(&group, Strategy::RoundRobinPerGroup, random(0)),
-            Some(0)
-        );
+        assert_eq!(picked(&group, Strategy::RoundRobinPerGroup, random(0)), Some(0));
     }
 
     #[test]
     fn sticky_stays_until_the_member_is_offline_or_leaves() {
         let group = group_of(8);
-        let request = PickRequest {
-            publisher: 5,
-            ..random(1)
-        };
-        let first = group
-            .pick(Strategy::Sticky, &request, EVERYONE, &[])
-            .unwrap()
-            .0;
-        let later = PickRequest {
-            publisher: 5,
-            ..random(99)
-        };
+        let request = PickRequest { publisher: 5, ..random(1) };
+        let first = group.pick(Strategy::Sticky, &request, EVERYONE, &[]).unwrap().0;
+        let later = PickRequest { publisher: 5, ..random(99) };
         assert_eq!(picked(&group, Strategy::Sticky, later), Some(first.0));
-        let second = group
-            .pick(Strategy::Sticky, &later, &|id| id != first, &[])
-            .unwrap()
-            .0;
+        let second = group.pick(Strategy::Sticky, &later, &|id| id != first, &[]).unwrap().0;
         assert_ne!(second, first);
         assert_eq!(picked(&group, Strategy::Sticky, request), Some(second.0));
         group.remove(second);
@@ -377,22 +304,10 @@ mod tests {
     #[test]
     fn sticky_keeps_an_offline_member_while_all_are_offline() {
         let group = group_of(8);
-        let request = |number| PickRequest {
-            publisher: 5,
-            ..random(number)
-        };
-        let first = group
-            .pick(Strategy::Sticky, &request(1), NOBODY, &[])
-            .unwrap()
-            .0;
+        let request = |number| PickRequest { publisher: 5, ..random(number) };
+        let first = group.pick(Strategy::Sticky, &request(1), NOBODY, &[]).unwrap().0;
         for number in 2..20 {
-            assert_eq!(
-                group
-                    .pick(Strategy::Sticky, &request(number), NOBODY, &[])
-                    .unwrap()
-                    .0,
-                first
-            );
+            assert_eq!(group.pick(Strategy::Sticky, &request(number), NOBODY, &[]).unwrap().0, first);
         }
     }
 
@@ -400,12 +315,7 @@ mod tests {
     fn hash_strategies_depend_on_their_hash_only() {
         let group = group_of(5);
         for number in 0..20 {
-            let request = PickRequest {
-                client_id_hash: 12,
-                topic_hash: 13,
-                publisher: number,
-                ..random(number)
-            };
+            let request = PickRequest { client_id_hash: 12, topic_hash: 13, publisher: number, ..random(number) };
             assert_eq!(picked(&group, Strategy::HashClientId, request), Some(2));
             assert_eq!(picked(&group, Strategy::HashTopic, request), Some(3));
         }
@@ -417,9 +327,7 @@ mod tests {
         let mut counts = [0_u32; 20];
         for number in 0..4_000 {
             let is_online = |id: SubscriberId| id.0.is_multiple_of(10);
-            let (id, _) = group
-                .pick(Strategy::Random, &random(number), &is_online, &[])
-                .unwrap();
+            let (id, _) = group.pick(Strategy::Random, &random(number), &is_online, &[]).unwrap();
             counts[id.0 as usize] += 1;
         }
         assert_eq!(counts.iter().filter(|&&count| count > 0).count(), 2);
@@ -431,36 +339,16 @@ mod tests {
         for (name, strategy) in Strategy::NAMES {
             let group = group_of(4);
             for number in 0..50 {
-                let request = PickRequest {
-                    publisher: number % 3,
-                    client_id_hash: number,
-                    topic_hash: number,
-                    ..random(number)
-                };
+                let request =
+                    PickRequest { publisher: number % 3, client_id_hash: number, topic_hash: number, ..random(number) };
                 let online = group.pick(strategy, &request, &|id| id.0 == 2, &[]);
                 assert_eq!(online.map(|(id, _)| id.0), Some(2), "{name}");
-                let skipped = group.pick(
-                    strategy,
-                    &request,
-                    &|id| id.0 == 2,
-                    &[SubscriberId(2), SubscriberId(0)],
-                );
-                assert!(
-                    matches!(skipped, Some((SubscriberId(1 | 3), _))),
-                    "{name}: {skipped:?}"
-                );
+                let skipped = group.pick(strategy, &request, &|id| id.0 == 2, &[SubscriberId(2), SubscriberId(0)]);
+                assert!(matches!(skipped, Some((SubscriberId(1 | 3), _))), "{name}: {skipped:?}");
             }
             let all = [0, 1, 2, 3].map(SubscriberId);
-            assert_eq!(
-                group.pick(strategy, &random(0), EVERYONE, &all),
-                None,
-                "{name}"
-            );
-            assert_eq!(
-                group_of(0).pick(strategy, &random(0), EVERYONE, &[]),
-                None,
-                "{name}"
-            );
+            assert_eq!(group.pick(strategy, &random(0), EVERYONE, &all), None, "{name}");
+            assert_eq!(group_of(0).pick(strategy, &random(0), EVERYONE, &[]), None, "{name}");
         }
     }
 
@@ -468,14 +356,7 @@ mod tests {
     fn publishers_are_forgotten_beyond_the_bound() {
         let group = group_of(3);
         for publisher in 0..100_000 {
-            picked(
-                &group,
-                Strategy::RoundRobin,
-                PickRequest {
-                    publisher,
-                    ..random(publisher)
-                },
-            );
+            picked(&group, Strategy::RoundRobin, PickRequest { publisher, ..random(publisher) });
         }
         let state = group.lock();
         let remembered = state.publishers.young.len() + state.publishers.old.len();

@@ -21,10 +21,7 @@ pub(crate) struct Arena<T> {
 
 impl<T> Arena<T> {
     pub(crate) const fn new() -> Self {
-        Self {
-            chunks: Vec::new(),
-            len: 0,
-        }
+        Self { chunks: Vec::new(), len: 0 }
     }
 
     pub(crate) const fn len(&self) -> u32 {
@@ -52,15 +49,11 @@ impl<T> Arena<T> {
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
-        self.chunks
-            .get(index as usize >> CHUNK_BITS)?
-            .get(index as usize & (CHUNK - 1))
+        self.chunks.get(index as usize >> CHUNK_BITS)?.get(index as usize & (CHUNK - 1))
     }
 
     pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        self.chunks
-            .get_mut(index as usize >> CHUNK_BITS)?
-            .get_mut(index as usize & (CHUNK - 1))
+        self.chunks.get_mut(index as usize >> CHUNK_BITS)?.get_mut(index as usize & (CHUNK - 1))
     }
 }
 
@@ -96,11 +89,7 @@ pub(crate) struct Slab<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self {
-            entries: Arena::new(),
-            free: NONE,
-            len: 0,
-        }
+        Self { entries: Arena::new(), free: NONE, len: 0 }
     }
 
     /// Number of slots with a tenant.
@@ -117,11 +106,7 @@ impl<T> Slab<T> {
         self.len += 1;
         let slot = self.free;
         let Some(entry) = self.entries.get_mut(slot) else {
-            return self.entries.push(Entry {
-                generation: 0,
-                owner,
-                item: Some(item),
-            });
+            return self.entries.push(Entry { generation: 0, owner, item: Some(item) });
         };
         self.free = entry.owner;
         entry.owner = owner;
@@ -159,9 +144,7 @@ impl<T> Slab<T> {
 
     /// Whether the slot still holds the tenant it had in that generation.
     pub(crate) fn holds(&self, slot: u32, generation: u32) -> bool {
-        self.entries
-            .get(slot)
-            .is_some_and(|entry| entry.generation == generation && entry.item.is_some())
+        self.entries.get(slot).is_some_and(|entry| entry.generation == generation && entry.item.is_some())
     }
 }
 
@@ -190,9 +173,7 @@ mod tests {
         for number in 0..3_000_u32 {
             assert_eq!(arena.push(number), number);
         }
-        assert!(
-            (0..3_000).all(|number| arena[number] == number && arena.get(number) == Some(&number))
-        );
+        assert!((0..3_000).all(|number| arena[number] == number && arena.get(number) == Some(&number)));
         assert_eq!(arena.get(3_000), None);
         assert_eq!(arena.get(NONE), None);
     }

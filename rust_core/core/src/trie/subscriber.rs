@@ -45,20 +45,12 @@ impl From<SubscriptionOptions> for PackedOptions {
             | flag(options.no_local, NO_LOCAL)
             | flag(options.retain_as_published, RETAIN_AS_PUBLISHED)
             | flag(options.hides_dollar, HIDES_DOLLAR);
-        Self {
-            subscription_id: options.subscription_id,
-            bits,
-        }
+        Self { subscription_id: options.subscription_id, bits }
     }
 }
 
 impl From<PackedOptions> for SubscriptionOptions {
-    fn from(
-        PackedOptions {
-            subscription_id,
-            bits,
-        }: PackedOptions,
-    ) -> Self {
+    fn from(PackedOptions { subscription_id, bits }: PackedOptions) -> Self {
         Self {
             qos: bits & 0b11,
             no_local: bits & NO_LOCAL != 0,
@@ -122,19 +114,13 @@ impl Subscribers {
     }
 
     /// Adds or replaces; returns the options that were there.
-    pub(crate) fn insert(
-        &mut self,
-        id: SubscriberId,
-        options: PackedOptions,
-    ) -> Option<PackedOptions> {
+    pub(crate) fn insert(&mut self, id: SubscriberId, options: PackedOptions) -> Option<PackedOptions> {
         match self {
             Self::Nobody => {
                 *self = Self::One([(id, options)]);
                 None
             }
-            Self::One([(one, previous)]) if *one == id => {
-                Some(std::mem::replace(previous, options))
-            }
+            Self::One([(one, previous)]) if *one == id => Some(std::mem::replace(previous, options)),
             Self::One(_) | Self::Many(_) => self.widen().direct.insert(id, options),
         }
     }
@@ -215,29 +201,15 @@ mod tests {
                 hides_dollar: bits & 4 != 0,
                 subscription_id: 268_435_455 - u32::from(bits),
             };
-            assert_eq!(
-                SubscriptionOptions::from(PackedOptions::from(options)),
-                options
-            );
+            assert_eq!(SubscriptionOptions::from(PackedOptions::from(options)), options);
         }
     }
 
     #[test]
     fn options_out_of_range_count_as_the_largest() {
-        let options = SubscriptionOptions {
-            qos: 9,
-            retain_handling: 9,
-            ..SubscriptionOptions::default()
-        };
-        let expected = SubscriptionOptions {
-            qos: 2,
-            retain_handling: 2,
-            ..SubscriptionOptions::default()
-        };
-        assert_eq!(
-            SubscriptionOptions::from(PackedOptions::from(options)),
-            expected
-        );
+        let options = SubscriptionOptions { qos: 9, retain_handling: 9, ..SubscriptionOptions::default() };
+        let expected = SubscriptionOptions { qos: 2, retain_handling: 2, ..SubscriptionOptions::default() };
+        assert_eq!(SubscriptionOptions::from(PackedOptions::from(options)), expected);
     }
 
     #[test]
@@ -250,10 +222,7 @@ mod tests {
         assert_eq!(subscribers.remove(SubscriberId(1)), Some(options));
         assert!(matches!(subscribers, Subscribers::Many(_)));
         subscribers.remove_group(5);
-        assert!(matches!(
-            subscribers,
-            Subscribers::One([(SubscriberId(2), _)])
-        ));
+        assert!(matches!(subscribers, Subscribers::One([(SubscriberId(2), _)])));
         assert_eq!(subscribers.remove(SubscriberId(1)), None);
         assert_eq!(subscribers.remove(SubscriberId(2)), Some(options));
         assert!(subscribers.is_empty());

@@ -40,11 +40,7 @@ enum Step {
 
 #[derive(Debug, Clone)]
 enum Down {
-    Publish {
-        packet_id: u16,
-        qos: u8,
-        message: u32,
-    },
+    Publish { packet_id: u16, qos: u8, message: u32 },
     Pubrel(u16),
 }
 
@@ -75,17 +71,11 @@ impl Client {
 
     fn on_packet(&mut self, packet: &Down) -> Option<Up> {
         match *packet {
-            Down::Publish {
-                qos: 0, message, ..
-            } => {
+            Down::Publish { qos: 0, message, .. } => {
                 self.delivered.push(message);
                 None
             }
-            Down::Publish {
-                packet_id,
-                qos,
-                message,
-            } => {
+            Down::Publish { packet_id, qos, message } => {
                 self.open.insert(packet_id);
                 assert!(self.open.len() <= usize::from(self.receive_maximum));
                 self.on_publish(packet_id, qos, message)
@@ -109,11 +99,7 @@ impl Client {
             return Some(Up::Puback(packet_id));
         }
         let is_new = self.unreleased.insert(packet_id);
-        let expected = if is_new {
-            InboundQos2::New
-        } else {
-            InboundQos2::Duplicate
-        };
+        let expected = if is_new { InboundQos2::New } else { InboundQos2::Duplicate };
         assert_eq!(self.window.inbound_publish(packet_id, 0, 0), expected);
         let is_failure = Self::refuses(message);
         if is_failure {
@@ -123,10 +109,7 @@ impl Client {
         } else if is_new {
             self.delivered.push(message);
         }
-        Some(Up::Pubrec {
-            packet_id,
-            is_failure,
-        })
+        Some(Up::Pubrec { packet_id, is_failure })
     }
 }
 
@@ -160,10 +143,7 @@ impl Session {
 
     /// Uses up ids until the wrap is near; message 0, with id 3, is left open, so that the wrap has to skip it.
     fn wear_ids(&mut self) {
-        let limits = Limits {
-            max_inflight: 0,
-            ..self.limits
-        };
+        let limits = Limits { max_inflight: 0, ..self.limits };
         self.published.push((1, 0));
         self.client.straggler = Some(0);
         for expected in 1..=65_530 {
@@ -212,18 +192,9 @@ impl Session {
             return;
         }
         let receive_maximum = self.receive_maximum.unwrap_or(0);
-        match self
-            .window
-            .offer(entry, is_attached, receive_maximum, &self.limits)
-        {
-            Offer::Send { packet_id } => self.down.push_back(Down::Publish {
-                packet_id,
-                qos,
-                message,
-            }),
-            Offer::Queued { evicted } => self
-                .dropped
-                .extend(evicted.iter().map(|entry| entry.message)),
+        match self.window.offer(entry, is_attached, receive_maximum, &self.limits) {
+            Offer::Send { packet_id } => self.down.push_back(Down::Publish { packet_id, qos, message }),
+            Offer::Queued { evicted } => self.dropped.extend(evicted.iter().map(|entry| entry.message)),
             Offer::Refused(entry) => assert!(self.dropped.insert(entry.message)),
             Offer::Disconnect => {
                 self.dropped.insert(message);
@@ -270,10 +241,7 @@ impl Session {
                 Up::Puback(packet_id) => {
                     self.window.on_puback(packet_id);
                 }
-                Up::Pubrec {
-                    packet_id,
-                    is_failure,
-                } => {
+                Up::Pubrec { packet_id, is_failure } => {
                     if self.window.on_pubrec(packet_id, is_failure) == Pubrec::Release {
                         self.down.push_back(Down::Pubrel(packet_id));
                     }
@@ -324,10 +292,7 @@ impl Session {
             self.arrive_down(1);
             self.arrive_up(1);
         }
-        assert_eq!(
-            (self.window.inflight_len(), self.window.queue_len()),
-            (0, 0)
-        );
+        assert_eq!((self.window.inflight_len(), self.window.queue_len()), (0, 0));
         assert!(self.client.unreleased.is_empty());
         assert_eq!(self.client.window.inbound_len(), 0);
         let counts = self.judge_order();
@@ -344,10 +309,7 @@ impl Session {
             let (qos, priority) = self.published[message as usize];
             if *count == 1 && qos > 0 {
                 let last = last_of.insert(priority, message);
-                assert!(
-                    last.is_none_or(|last| last < message),
-                    "{message} came after {last:?}"
-                );
+                assert!(last.is_none_or(|last| last < message), "{message} came after {last:?}");
             }
         }
         counts
@@ -368,11 +330,7 @@ impl Session {
 }
 
 fn published(packet_id: u16, entry: &Entry<u32>) -> Down {
-    Down::Publish {
-        packet_id,
-        qos: entry.qos,
-        message: entry.message,
-    }
+    Down::Publish { packet_id, qos: entry.qos, message: entry.message }
 }
 
 fn resent(resend: &Resend<'_, u32>) -> Down {

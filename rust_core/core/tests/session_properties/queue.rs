@@ -16,8 +16,7 @@ impl NaiveQueue {
     fn fits(waiting: &[Entry<u32>], more_bytes: u32, limits: &Limits) -> bool {
         let bytes: u64 = waiting.iter().map(|entry| u64::from(entry.bytes)).sum();
         (limits.max_queue_len == 0 || waiting.len() < limits.max_queue_len as usize)
-            && (limits.max_queue_bytes == 0
-                || bytes + u64::from(more_bytes) <= limits.max_queue_bytes)
+            && (limits.max_queue_bytes == 0 || bytes + u64::from(more_bytes) <= limits.max_queue_bytes)
     }
 
     fn offer(&mut self, entry: Entry<u32>, limits: &Limits) -> Offer<u32> {
@@ -28,9 +27,7 @@ impl NaiveQueue {
         let mut evicted = Vec::new();
         while !Self::fits(&rest, entry.bytes, limits) {
             let lowest = rest.iter().map(|other| other.priority).min();
-            if limits.overflow != Overflow::DropOldest
-                || lowest.is_none_or(|lowest| lowest > entry.priority)
-            {
+            if limits.overflow != Overflow::DropOldest || lowest.is_none_or(|lowest| lowest > entry.priority) {
                 return Offer::Refused(entry);
             }
             let oldest = rest.iter().position(|other| Some(other.priority) == lowest);
@@ -49,9 +46,7 @@ impl NaiveQueue {
 
     fn pop(&mut self, is_window_open: bool) -> Option<Entry<u32>> {
         let order = self.in_order();
-        let next = order
-            .into_iter()
-            .find(|entry| is_window_open || entry.qos == 0)?;
+        let next = order.into_iter().find(|entry| is_window_open || entry.qos == 0)?;
         self.waiting.retain(|entry| entry.message != next.message);
         Some(next)
     }
@@ -81,12 +76,7 @@ fn queue_steps() -> impl Strategy<Value = Vec<QueueStep>> {
     let lifetime_ms = prop_oneof![Just(u64::MAX), 0_u64..40];
     let offer = (0_u8..3, -1_i16..2, 0_u32..6, lifetime_ms, any::<bool>()).prop_map(
         |(qos, priority, bytes, lifetime_ms, is_shared)| {
-            QueueStep::Offer(Entry {
-                bytes,
-                expires_at_ms: lifetime_ms,
-                is_shared,
-                ..entry(0, qos, priority)
-            })
+            QueueStep::Offer(Entry { bytes, expires_at_ms: lifetime_ms, is_shared, ..entry(0, qos, priority) })
         },
     );
     let step = prop_oneof![
@@ -100,13 +90,7 @@ fn queue_steps() -> impl Strategy<Value = Vec<QueueStep>> {
 }
 
 /// Applies step number `now_ms` to both queues and compares what they answer.
-fn compare_step(
-    window: &mut Window<u32>,
-    naive: &mut NaiveQueue,
-    step: &QueueStep,
-    now_ms: u32,
-    limits: &Limits,
-) {
+fn compare_step(window: &mut Window<u32>, naive: &mut NaiveQueue, step: &QueueStep, now_ms: u32, limits: &Limits) {
     let number = now_ms;
     let now_ms = u64::from(now_ms);
     match step {
@@ -119,11 +103,8 @@ fn compare_step(
         }
         QueueStep::Next { is_window_open } => {
             let expected = naive.pop(*is_window_open);
-            let is_expired = expected
-                .as_ref()
-                .is_some_and(|entry| entry.is_expired(now_ms));
-            let (packet_id, actual) = match window.next(now_ms, u16::from(*is_window_open), limits)
-            {
+            let is_expired = expected.as_ref().is_some_and(|entry| entry.is_expired(now_ms));
+            let (packet_id, actual) = match window.next(now_ms, u16::from(*is_window_open), limits) {
                 Next::Send { packet_id, entry } => (packet_id, Some(entry.clone())),
                 Next::SendQos0(entry) if !is_expired => (0, Some(entry)),
                 Next::Expired(entry) if is_expired => (0, Some(entry)),

@@ -14,9 +14,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
@@ -95,12 +93,7 @@ impl fmt::Display for TlsConfigError {
             Self::Read { file, source } => write!(f, "cannot read {}: {source}", file.display()),
             Self::Content { file, reason } => write!(f, "{reason}: {}", file.display()),
             Self::KeyMismatch { certfile, keyfile } => {
-                write!(
-                    f,
-                    "private key does not match the certificate: {}, {}",
-                    keyfile.display(),
-                    certfile.display()
-                )
+                write!(f, "private key does not match the certificate: {}, {}", keyfile.display(), certfile.display())
             }
             Self::MissingAuthorities => f.write_str("verify_peer needs cacertfile"),
             Self::Rejected(error) => write!(f, "tls settings are refused: {error}"),
@@ -136,9 +129,7 @@ pub struct TlsAcceptor {
 
 impl fmt::Debug for TlsAcceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsAcceptor")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("TlsAcceptor").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -149,11 +140,7 @@ impl TlsAcceptor {
     /// [`TlsConfigError`], with the file at fault.
     pub fn load(settings: &TlsSettings) -> Result<Self, TlsConfigError> {
         let loaded = ArcSwap::from_pointee(Files::read(settings)?.build(settings)?);
-        Ok(Self {
-            settings: settings.clone(),
-            loaded,
-            reload: Mutex::new(()),
-        })
+        Ok(Self { settings: settings.clone(), loaded, reload: Mutex::new(()) })
     }
 
     /// Reads the files again; connections that exist keep what they have. Reads disk; not for a shard.
@@ -203,21 +190,14 @@ struct Files {
 }
 
 fn read_file(file: &Path) -> Result<Vec<u8>, TlsConfigError> {
-    fs::read(file).map_err(|source| TlsConfigError::Read {
-        file: file.to_owned(),
-        source,
-    })
+    fs::read(file).map_err(|source| TlsConfigError::Read { file: file.to_owned(), source })
 }
 
 impl Files {
     fn read(settings: &TlsSettings) -> Result<Self, TlsConfigError> {
         let is_verifying = settings.verify == Verify::Peer;
-        let read_optional = |file: &Option<PathBuf>| {
-            file.as_deref()
-                .filter(|_| is_verifying)
-                .map(read_file)
-                .transpose()
-        };
+        let read_optional =
+            |file: &Option<PathBuf>| file.as_deref().filter(|_| is_verifying).map(read_file).transpose();
         Ok(Self {
             certificate: read_file(&settings.certfile)?,
             key: read_file(&settings.keyfile)?,
@@ -228,13 +208,7 @@ impl Files {
 
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (
-            &self.certificate,
-            &self.key,
-            &self.authorities,
-            &self.revocations,
-        )
-            .hash(&mut hasher);
+        (&self.certificate, &self.key, &self.authorities, &self.revocations).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -259,30 +233,19 @@ impl Files {
             config.ticketer = ring::Ticketer::new().map_err(TlsConfigError::Rejected)?;
             config.send_tls13_tickets = 1;
         }
-        Ok(Loaded {
-            config,
-            key,
-            fingerprint: self.fingerprint(),
-        })
+        Ok(Loaded { config, key, fingerprint: self.fingerprint() })
     }
 
-    fn certified_key(
-        &self,
-        settings: &TlsSettings,
-        provider: &CryptoProvider,
-    ) -> Result<CertifiedKey, TlsConfigError> {
-        let chain: Vec<CertificateDer<'static>> =
-            read_sections(&self.certificate, &settings.certfile, "certificate")?;
-        let key =
-            PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| TlsConfigError::Content {
-                file: settings.keyfile.clone(),
-                reason: format!("no usable private key ({error})"),
-            })?;
+    fn certified_key(&self, settings: &TlsSettings, provider: &CryptoProvider) -> Result<CertifiedKey, TlsConfigError> {
+        let chain: Vec<CertificateDer<'static>> = read_sections(&self.certificate, &settings.certfile, "certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| TlsConfigError::Content {
+            file: settings.keyfile.clone(),
+            reason: format!("no usable private key ({error})"),
+        })?;
         CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => TlsConfigError::KeyMismatch {
-                certfile: settings.certfile.clone(),
-                keyfile: settings.keyfile.clone(),
-            },
+            rustls::Error::InconsistentKeys(_) => {
+                TlsConfigError::KeyMismatch { certfile: settings.certfile.clone(), keyfile: settings.keyfile.clone() }
+            }
             rustls::Error::InvalidCertificate(_) => TlsConfigError::Content {
                 file: settings.certfile.clone(),
                 reason: format!("certificate cannot be used ({error})"),
@@ -303,76 +266,48 @@ impl Files {
         if settings.verify == Verify::None {
             return Ok(None);
         }
-        let (Some(authorities), Some(cacertfile)) = (&self.authorities, &settings.cacertfile)
-        else {
+        let (Some(authorities), Some(cacertfile)) = (&self.authorities, &settings.cacertfile) else {
             return Err(TlsConfigError::MissingAuthorities);
         };
         let mut roots = RootCertStore::empty();
-        for authority in
-            read_sections::<CertificateDer<'static>>(authorities, cacertfile, "certificate")?
-        {
-            roots
-                .add(authority)
-                .map_err(|error| TlsConfigError::Content {
-                    file: cacertfile.clone(),
-                    reason: format!("authority cannot be used ({error})"),
-                })?;
+        for authority in read_sections::<CertificateDer<'static>>(authorities, cacertfile, "certificate")? {
+            roots.add(authority).map_err(|error| TlsConfigError::Content {
+                file: cacertfile.clone(),
+                reason: format!("authority cannot be used ({error})"),
+            })?;
         }
-        let mut builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
         let mut blamed = cacertfile;
         if let (Some(revocations), Some(crlfile)) = (&self.revocations, &settings.crlfile) {
             let lists: Vec<CertificateRevocationListDer<'static>> =
                 read_sections(revocations, crlfile, "revocation list")?;
             // As OpenSSL does with its plain CRL check: the client's own certificate, by a list that is not outdated.
-            builder = builder
-                .with_crls(lists)
-                .only_check_end_entity_revocation()
-                .enforce_revocation_expiration();
+            builder = builder.with_crls(lists).only_check_end_entity_revocation().enforce_revocation_expiration();
             blamed = crlfile;
         }
         if !settings.fail_if_no_peer_cert {
             builder = builder.allow_unauthenticated();
         }
-        let verifier = builder.build().map_err(|error| TlsConfigError::Content {
-            file: blamed.clone(),
-            reason: error.to_string(),
-        })?;
+        let verifier = builder
+            .build()
+            .map_err(|error| TlsConfigError::Content { file: blamed.clone(), reason: error.to_string() })?;
         Ok(Some(verifier))
     }
 }
 
 /// All PEM sections of one kind in `pem`; at least one.
-fn read_sections<T: PemObject>(
-    pem: &[u8],
-    file: &Path,
-    what: &str,
-) -> Result<Vec<T>, TlsConfigError> {
-    let content = |reason: String| TlsConfigError::Content {
-        file: file.to_owned(),
-        reason,
-    };
+fn read_sections<T: PemObject>(pem: &[u8], file: &Path, what: &str) -> Result<Vec<T>, TlsConfigError> {
+    let content = |reason: String| TlsConfigError::Content { file: file.to_owned(), reason };
     let sections = T::pem_slice_iter(pem)
         .collect::<Result<Vec<T>, _>>()
         .map_err(|error| content(format!("not a PEM file ({error})")))?;
-    if sections.is_empty() {
-        Err(content(format!("no PEM {what} in file")))
-    } else {
-        Ok(sections)
-    }
+    if sections.is_empty() { Err(content(format!("no PEM {what} in file"))) } else { Ok(sections) }
 }
 
 fn protocol_versions(versions: &[TlsVersion]) -> Vec<&'static SupportedProtocolVersion> {
     let is_spoken = |version| versions.is_empty() || versions.contains(&version);
-    let table = [
-        (TlsVersion::V13, &rustls::version::TLS13),
-        (TlsVersion::V12, &rustls::version::TLS12),
-    ];
-    table
-        .into_iter()
-        .filter(|(version, _)| is_spoken(*version))
-        .map(|(_, version)| version)
-        .collect()
+    let table = [(TlsVersion::V13, &rustls::version::TLS13), (TlsVersion::V12, &rustls::version::TLS12)];
+    table.into_iter().filter(|(version, _)| is_spoken(*version)).map(|(_, version)| version).collect()
 }
 
 /// Gives the listener's certificate and notes the name the client asked for: rustls shows it nowhere else when it
@@ -386,10 +321,7 @@ pub(super) struct Resolver {
 
 impl Resolver {
     fn new(key: Arc<CertifiedKey>) -> Self {
-        Self {
-            key,
-            server_name: OnceLock::new(),
-        }
+        Self { key, server_name: OnceLock::new() }
     }
 
     pub(super) fn server_name(&self) -> Option<&str> {

@@ -66,10 +66,7 @@ impl PeerCertificate {
     /// Reads a certificate; one that cannot be parsed keeps only its bytes, so it names nobody.
     #[must_use]
     pub fn from_der(der: &[u8]) -> Self {
-        let mut peer = Self {
-            der: der.to_vec(),
-            ..Self::default()
-        };
+        let mut peer = Self { der: der.to_vec(), ..Self::default() };
         if let Ok((_, certificate)) = X509Certificate::from_der(der) {
             peer.common_name = common_name(certificate.subject());
             peer.subject_dn = render_name(certificate.subject());
@@ -179,12 +176,7 @@ fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
         return Vec::new();
     };
-    extension
-        .value
-        .general_names
-        .iter()
-        .filter_map(render_alternative)
-        .collect()
+    extension.value.general_names.iter().filter_map(render_alternative).collect()
 }
 
 /// Renders one alternative name; kinds that nobody matches on, and text with control characters, are left out.

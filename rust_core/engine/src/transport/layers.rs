@@ -53,15 +53,8 @@ impl Layers {
     /// Layers of a new connection; `None` when it needs neither.
     #[must_use]
     pub fn new(tls: Option<TlsSession>, websocket: Option<WsSession>) -> Option<Box<Self>> {
-        (tls.is_some() || websocket.is_some()).then(|| {
-            Box::new(Self {
-                tls,
-                websocket,
-                wire: Vec::new(),
-                sent: 0,
-                clear: Vec::new(),
-            })
-        })
+        (tls.is_some() || websocket.is_some())
+            .then(|| Box::new(Self { tls, websocket, wire: Vec::new(), sent: 0, clear: Vec::new() }))
     }
 
     /// Bytes not yet with the system.
@@ -74,18 +67,12 @@ impl Layers {
     ///
     /// # Errors
     /// What the layer found wrong. What `plain` holds by then is good.
-    pub fn receive(
-        &mut self,
-        bytes: &mut [u8],
-        plain: &mut Vec<u8>,
-    ) -> Result<LayerStatus, LayerError> {
+    pub fn receive(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>) -> Result<LayerStatus, LayerError> {
         let Some(tls) = self.tls.as_mut() else {
             return Self::receive_websocket(self.websocket.as_mut(), bytes, plain, &mut self.wire);
         };
         let mut decrypted = Vec::new();
-        let status = tls
-            .receive(bytes, &mut decrypted, &mut self.wire)
-            .map_err(LayerError::Tls)?;
+        let status = tls.receive(bytes, &mut decrypted, &mut self.wire).map_err(LayerError::Tls)?;
         let mut reply = Vec::new();
         let upper = Self::receive_websocket(self.websocket.as_mut(), &decrypted, plain, &mut reply);
         if !reply.is_empty() {
@@ -109,10 +96,7 @@ impl Layers {
             plain.extend_from_slice(bytes);
             return Ok(LayerStatus::Open);
         };
-        match websocket
-            .receive(bytes, plain, reply)
-            .map_err(LayerError::WebSocket)?
-        {
+        match websocket.receive(bytes, plain, reply).map_err(LayerError::WebSocket)? {
             WsStatus::Handshaking => Ok(LayerStatus::Handshaking),
             WsStatus::Open => Ok(LayerStatus::Open),
             WsStatus::Closed => Ok(LayerStatus::Closed),
@@ -136,12 +120,7 @@ impl Layers {
     }
 
     /// Sends what the socket takes: layer answers first, then the outbox.
-    pub fn flush(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        outbox: &mut Outbox,
-        pool: &mut BufferPool,
-    ) -> Flushed {
+    pub fn flush(&mut self, fd: BorrowedFd<'_>, outbox: &mut Outbox, pool: &mut BufferPool) -> Flushed {
         loop {
             while self.sent < self.wire.len() {
                 match sys::transmit(fd, self.wire.get(self.sent..).unwrap_or_default()) {
@@ -168,13 +147,7 @@ impl Layers {
 
     /// Moves the whole outbox down as one WebSocket frame, or as plain TLS data.
     fn take(&mut self, outbox: &mut Outbox, pool: &mut BufferPool) {
-        let Self {
-            tls,
-            websocket,
-            wire,
-            clear,
-            ..
-        } = self;
+        let Self { tls, websocket, wire, clear, .. } = self;
         let target = if tls.is_some() { clear } else { wire };
         if let Some(websocket) = websocket.as_ref() {
             websocket.send_header(outbox.len(), target);
@@ -185,13 +158,8 @@ impl Layers {
     /// Whether MQTT bytes may be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.tls
-            .as_ref()
-            .is_none_or(|tls| !tls.status().is_handshaking)
-            && self
-                .websocket
-                .as_ref()
-                .is_none_or(|websocket| websocket.status() == WsStatus::Open)
+        self.tls.as_ref().is_none_or(|tls| !tls.status().is_handshaking)
+            && self.websocket.as_ref().is_none_or(|websocket| websocket.status() == WsStatus::Open)
     }
 
     /// Ends both layers in an orderly way; the bytes for it wait behind everything unsent.
@@ -202,22 +170,9 @@ impl Layers {
         if !outbox.is_empty() {
             self.take(outbox, pool);
         }
-        let Self {
-            tls,
-            websocket,
-            wire,
-            clear,
-            ..
-        } = self;
+        let Self { tls, websocket, wire, clear, .. } = self;
         if let Some(websocket) = websocket.as_mut() {
-            websocket.close(
-                1000,
-                if tls.is_some() {
-                    &mut *clear
-                } else {
-                    &mut *wire
-                },
-            );
+            websocket.close(1000, if tls.is_some() { &mut *clear } else { &mut *wire });
         }
         // Data that TLS refuses at this point has nowhere to go: the connection ends either way.
         let _ = self.encrypt();

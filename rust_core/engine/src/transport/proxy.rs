@@ -143,19 +143,13 @@ pub fn parse(buf: &[u8]) -> Result<ProxyOutcome, ProxyError> {
 
 /// Whether `buf` starts with `prefix`, or is itself the start of it.
 fn begins_like(buf: &[u8], prefix: &[u8]) -> bool {
-    buf.iter()
-        .zip(prefix)
-        .all(|(byte, expected)| byte == expected)
+    buf.iter().zip(prefix).all(|(byte, expected)| byte == expected)
 }
 
 fn parse_v1(buf: &[u8]) -> Result<ProxyOutcome, ProxyError> {
     let window = buf.get(..MAX_V1_BYTES).unwrap_or(buf);
     let Some(carriage_return) = window.iter().position(|&byte| byte == b'\r') else {
-        return if buf.len() < MAX_V1_BYTES {
-            Ok(ProxyOutcome::NeedMore)
-        } else {
-            Err(ProxyError::LineTooLong)
-        };
+        return if buf.len() < MAX_V1_BYTES { Ok(ProxyOutcome::NeedMore) } else { Err(ProxyError::LineTooLong) };
     };
     let consumed = carriage_return + 2;
     if consumed > MAX_V1_BYTES {
@@ -168,25 +162,15 @@ fn parse_v1(buf: &[u8]) -> Result<ProxyOutcome, ProxyError> {
     let (source, destination) = match header.addresses {
         v1::Addresses::Tcp4(ip) => (
             Some(SocketAddr::from((ip.source_address, ip.source_port))),
-            Some(SocketAddr::from((
-                ip.destination_address,
-                ip.destination_port,
-            ))),
+            Some(SocketAddr::from((ip.destination_address, ip.destination_port))),
         ),
         v1::Addresses::Tcp6(ip) => (
             Some(SocketAddr::from((ip.source_address, ip.source_port))),
-            Some(SocketAddr::from((
-                ip.destination_address,
-                ip.destination_port,
-            ))),
+            Some(SocketAddr::from((ip.destination_address, ip.destination_port))),
         ),
         v1::Addresses::Unknown => (None, None),
     };
-    let info = ProxyInfo {
-        source,
-        destination,
-        ..ProxyInfo::default()
-    };
+    let info = ProxyInfo { source, destination, ..ProxyInfo::default() };
     Ok(ProxyOutcome::Done { consumed, info })
 }
 
@@ -204,10 +188,7 @@ fn parse_v2(buf: &[u8]) -> Result<ProxyOutcome, ProxyError> {
     };
     // LOCAL: a health check of the proxy itself; whatever else the header holds is to be skipped unread.
     if command == 0x20 {
-        return Ok(ProxyOutcome::Done {
-            consumed,
-            info: ProxyInfo::default(),
-        });
+        return Ok(ProxyOutcome::Done { consumed, info: ProxyInfo::default() });
     }
     let header = v2::Header::try_from(whole).map_err(|_| ProxyError::Header)?;
     if header.protocol == v2::Protocol::Datagram {
@@ -217,17 +198,11 @@ fn parse_v2(buf: &[u8]) -> Result<ProxyOutcome, ProxyError> {
     match header.addresses {
         v2::Addresses::IPv4(ip) => {
             info.source = Some(SocketAddr::from((ip.source_address, ip.source_port)));
-            info.destination = Some(SocketAddr::from((
-                ip.destination_address,
-                ip.destination_port,
-            )));
+            info.destination = Some(SocketAddr::from((ip.destination_address, ip.destination_port)));
         }
         v2::Addresses::IPv6(ip) => {
             info.source = Some(SocketAddr::from((ip.source_address, ip.source_port)));
-            info.destination = Some(SocketAddr::from((
-                ip.destination_address,
-                ip.destination_port,
-            )));
+            info.destination = Some(SocketAddr::from((ip.destination_address, ip.destination_port)));
         }
         v2::Addresses::Unix(_) => {}
         // The length of an unspecified address is unknown, so there is nothing to find values behind.
@@ -268,14 +243,11 @@ fn read_values(header: &v2::Header<'_>, info: &mut ProxyInfo) -> Result<(), Prox
 
 /// Reads the SSL value; `None` if it says that the client did not use TLS.
 fn read_ssl(value: &[u8]) -> Result<Option<ProxySsl>, ProxyError> {
-    let Some((&[client, verify @ ..], nested)) = value.split_first_chunk::<SSL_FIXED_BYTES>()
-    else {
+    let Some((&[client, verify @ ..], nested)) = value.split_first_chunk::<SSL_FIXED_BYTES>() else {
         return Err(ProxyError::Tlv);
     };
-    let mut ssl = ProxySsl {
-        is_verified: client & SSL_CLIENT_CERTIFICATE != 0 && verify == [0; 4],
-        ..ProxySsl::default()
-    };
+    let mut ssl =
+        ProxySsl { is_verified: client & SSL_CLIENT_CERTIFICATE != 0 && verify == [0; 4], ..ProxySsl::default() };
     for value in v2::TypeLengthValues::from(nested) {
         let value = value.map_err(|_| ProxyError::Tlv)?;
         match value.kind {
@@ -315,9 +287,5 @@ fn check_crc32c(header: &[u8], offset: usize, sum: &[u8]) -> Result<(), ProxyErr
             crc = (crc >> 1) ^ (0x82F6_3B78 & 0u32.wrapping_sub(crc & 1));
         }
     }
-    if !crc == u32::from_be_bytes([a, b, c, d]) {
-        Ok(())
-    } else {
-        Err(ProxyError::Checksum)
-    }
+    if !crc == u32::from_be_bytes([a, b, c, d]) { Ok(()) } else { Err(ProxyError::Checksum) }
 }

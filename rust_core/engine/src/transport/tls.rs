@@ -9,9 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus,
-};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus};
 
 use super::acceptor::Resolver;
 pub use super::acceptor::{TlsAcceptor, TlsConfigError, TlsSettings, TlsVersion, Verify};
@@ -39,12 +37,7 @@ impl TlsError {
     /// Whether the client's certificate was the reason (missing, unknown issuer, expired, revoked).
     #[must_use]
     pub fn is_certificate(&self) -> bool {
-        matches!(
-            self,
-            Self::Protocol(
-                rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
-            )
-        )
+        matches!(self, Self::Protocol(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
     }
 }
 
@@ -52,10 +45,7 @@ impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Protocol(error) => write!(f, "tls: {error}"),
-            Self::HandshakeTooLong => write!(
-                f,
-                "tls: handshake is longer than {MAX_HANDSHAKE_BYTES} bytes"
-            ),
+            Self::HandshakeTooLong => write!(f, "tls: handshake is longer than {MAX_HANDSHAKE_BYTES} bytes"),
         }
     }
 }
@@ -162,11 +152,7 @@ impl TlsSession {
     /// # Errors
     /// [`TlsError::Protocol`] when the keys are used up (after 2^23 records or more under TLS 1.2).
     pub fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<usize, TlsError> {
-        if plain.is_empty()
-            || self.has_sent_close
-            || self.has_failed
-            || self.connection.is_handshaking()
-        {
+        if plain.is_empty() || self.has_sent_close || self.has_failed || self.connection.is_handshaking() {
             return Ok(0);
         }
         let mut pending = std::mem::take(&mut self.pending);
@@ -190,10 +176,7 @@ impl TlsSession {
     /// Where the connection stands.
     #[must_use]
     pub fn status(&self) -> TlsStatus {
-        TlsStatus {
-            is_handshaking: self.connection.is_handshaking(),
-            is_peer_closed: self.is_peer_closed,
-        }
+        TlsStatus { is_handshaking: self.connection.is_handshaking(), is_peer_closed: self.is_peer_closed }
     }
 
     /// The client's certificate; `None` if it gave none or the handshake is not over. Parses at each call.
@@ -202,10 +185,7 @@ impl TlsSession {
         if self.connection.is_handshaking() {
             return None;
         }
-        self.connection
-            .peer_certificates()?
-            .first()
-            .map(|der| PeerCertificate::from_der(der))
+        self.connection.peer_certificates()?.first().map(|der| PeerCertificate::from_der(der))
     }
 
     /// The name the client asked for (SNI), lower case as rustls gives it.
@@ -238,16 +218,11 @@ impl TlsSession {
     /// be decrypted where it lies.
     fn missing_bytes(&self) -> usize {
         let record_bytes = match self.pending.as_slice() {
-            [_, _, _, high, low, ..] => {
-                RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]))
-            }
+            [_, _, _, high, low, ..] => RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low])),
             _ => RECORD_HEADER_BYTES,
         };
         // A handshake message over several records keeps them all, so the first may be complete: then take any.
-        record_bytes
-            .checked_sub(self.pending.len())
-            .filter(|&missing| missing > 0)
-            .unwrap_or(usize::MAX)
+        record_bytes.checked_sub(self.pending.len()).filter(|&missing| missing > 0).unwrap_or(usize::MAX)
     }
 
     fn check_pending(&mut self) -> Result<(), TlsError> {
@@ -259,12 +234,7 @@ impl TlsSession {
         Err(TlsError::HandshakeTooLong)
     }
 
-    fn read(
-        &mut self,
-        bytes: &mut [u8],
-        plain: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
-    ) -> Result<usize, TlsError> {
+    fn read(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>) -> Result<usize, TlsError> {
         let outcome = self.drive(bytes, Intent::Read, plain, reply);
         if outcome.is_err() {
             self.has_failed = true;
@@ -310,19 +280,11 @@ impl TlsSession {
                         Intent::Send(data) => {
                             let records = data.len().div_ceil(RECORD_PLAIN_BYTES);
                             let estimate = data.len() + records * RECORD_OVERHEAD_BYTES;
-                            append_sized(wire, estimate, |room| {
-                                encrypt_step(&traffic.encrypt(data, room))
-                            })
+                            append_sized(wire, estimate, |room| encrypt_step(&traffic.encrypt(data, room)))
                         }
-                        Intent::Close => append_sized(wire, 0, |room| {
-                            encrypt_step(&traffic.queue_close_notify(room))
-                        }),
+                        Intent::Close => append_sized(wire, 0, |room| encrypt_step(&traffic.queue_close_notify(room))),
                     };
-                    return if is_done {
-                        Ok(used)
-                    } else {
-                        Err(TlsError::Protocol(rustls::Error::EncryptError))
-                    };
+                    return if is_done { Ok(used) } else { Err(TlsError::Protocol(rustls::Error::EncryptError)) };
                 }
                 // More input is needed, or both sides have closed. Early data is not offered.
                 _ if matches!(intent, Intent::Read) => return Ok(used),
@@ -357,11 +319,7 @@ fn encrypt_step(outcome: &Result<usize, EncryptError>) -> Step {
 
 /// Lets `write` fill the end of `wire`, first with `estimate` bytes of room, then with what it asks for. Returns
 /// whether it succeeded; `wire` is unchanged if not.
-fn append_sized(
-    wire: &mut Vec<u8>,
-    estimate: usize,
-    mut write: impl FnMut(&mut [u8]) -> Step,
-) -> bool {
+fn append_sized(wire: &mut Vec<u8>, estimate: usize, mut write: impl FnMut(&mut [u8]) -> Step) -> bool {
     let start = wire.len();
     let mut room = estimate;
     loop {

@@ -78,11 +78,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "websocket request refused with {}: {}",
-            self.status, self.reason
-        )
+        write!(f, "websocket request refused with {}: {}", self.status, self.reason)
     }
 }
 
@@ -90,10 +86,7 @@ impl std::error::Error for Refusal {}
 
 impl Refusal {
     const fn bad(reason: &'static str) -> Self {
-        Self {
-            status: 400,
-            reason,
-        }
+        Self { status: 400, reason }
     }
 
     /// Writes the whole HTTP answer behind `reply`; the connection is to be closed after it.
@@ -102,10 +95,7 @@ impl Refusal {
             403 => ("Forbidden", ""),
             404 => ("Not Found", ""),
             405 => ("Method Not Allowed", "Allow: GET\r\n"),
-            426 => (
-                "Upgrade Required",
-                "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            ),
+            426 => ("Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
             431 => ("Request Header Fields Too Large", ""),
             _ => ("Bad Request", ""),
         };
@@ -130,21 +120,14 @@ impl Refusal {
 /// [`Refusal`]; nothing was written, see [`Refusal::render`].
 ///
 /// Spec: RFC 6455, 4.2. [MQTT5-6.0.0-4]
-pub fn accept(
-    head: &[u8],
-    settings: &WsSettings,
-    reply: &mut Vec<u8>,
-) -> Result<Option<(WsRequest, usize)>, Refusal> {
+pub fn accept(head: &[u8], settings: &WsSettings, reply: &mut Vec<u8>) -> Result<Option<(WsRequest, usize)>, Refusal> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut lines);
     let consumed = match request.parse(head) {
         Ok(httparse::Status::Complete(consumed)) => consumed,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => {
-            return Err(Refusal {
-                status: 431,
-                reason: "too many header lines",
-            });
+            return Err(Refusal { status: 431, reason: "too many header lines" });
         }
         Err(httparse::Error::Version) => return Err(Refusal::bad("HTTP/1.1 expected")),
         Err(_) => return Err(Refusal::bad("not an HTTP request")),
@@ -153,10 +136,7 @@ pub fn accept(
     check_request_line(&request, &headers)?;
     let (path, query) = split_target(request.path.unwrap_or_default());
     if path != settings.path {
-        return Err(Refusal {
-            status: 404,
-            reason: "no such path",
-        });
+        return Err(Refusal { status: 404, reason: "no such path" });
     }
     check_origin(&headers, settings)?;
     let key = check_upgrade(&headers)?;
@@ -179,25 +159,14 @@ struct Headers<'h>(&'h [httparse::Header<'h>]);
 impl<'h> Headers<'h> {
     /// Values of all lines called `name`, in their order.
     fn all(&self, name: &'static str) -> impl Iterator<Item = &'h [u8]> {
-        self.0
-            .iter()
-            .filter(move |line| line.name.eq_ignore_ascii_case(name))
-            .map(|line| line.value)
+        self.0.iter().filter(move |line| line.name.eq_ignore_ascii_case(name)).map(|line| line.value)
     }
 
     /// Value of the only line called `name`; a second one makes the request ambiguous.
-    fn single(
-        &self,
-        name: &'static str,
-        reason: &'static str,
-    ) -> Result<Option<&'h [u8]>, Refusal> {
+    fn single(&self, name: &'static str, reason: &'static str) -> Result<Option<&'h [u8]>, Refusal> {
         let mut values = self.all(name);
         let first = values.next();
-        if values.next().is_some() {
-            Err(Refusal::bad(reason))
-        } else {
-            Ok(first.map(<[u8]>::trim_ascii))
-        }
+        if values.next().is_some() { Err(Refusal::bad(reason)) } else { Ok(first.map(<[u8]>::trim_ascii)) }
     }
 
     /// Members of a comma-separated list, over all its lines.
@@ -209,8 +178,7 @@ impl<'h> Headers<'h> {
     }
 
     fn has_member(&self, name: &'static str, member: &str) -> bool {
-        self.members(name)
-            .any(|found| found.eq_ignore_ascii_case(member.as_bytes()))
+        self.members(name).any(|found| found.eq_ignore_ascii_case(member.as_bytes()))
     }
 
     /// All lines called `name` as one text; bytes that are not UTF-8 are replaced.
@@ -220,30 +188,19 @@ impl<'h> Headers<'h> {
     }
 }
 
-fn check_request_line(
-    request: &httparse::Request<'_, '_>,
-    headers: &Headers<'_>,
-) -> Result<(), Refusal> {
+fn check_request_line(request: &httparse::Request<'_, '_>, headers: &Headers<'_>) -> Result<(), Refusal> {
     if request.method != Some("GET") {
-        return Err(Refusal {
-            status: 405,
-            reason: "GET expected",
-        });
+        return Err(Refusal { status: 405, reason: "GET expected" });
     }
     if request.version != Some(1) {
         return Err(Refusal::bad("HTTP/1.1 expected"));
     }
-    if headers
-        .single("host", "more than one Host header")?
-        .is_none()
-    {
+    if headers.single("host", "more than one Host header")?.is_none() {
         return Err(Refusal::bad("Host header expected"));
     }
     // A body would be taken for frames by us and for something else by a proxy in front.
     let length = headers.single("content-length", "more than one Content-Length header")?;
-    if length.is_some_and(|length| length != b"0")
-        || headers.all("transfer-encoding").next().is_some()
-    {
+    if length.is_some_and(|length| length != b"0") || headers.all("transfer-encoding").next().is_some() {
         return Err(Refusal::bad("request must not have a body"));
     }
     Ok(())
@@ -252,10 +209,9 @@ fn check_request_line(
 /// Path and query of a request target in origin form (`/mqtt?a=b`) or absolute form (`ws://host/mqtt`).
 fn split_target(target: &str) -> (&str, &str) {
     let local = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => rest
-            .find('/')
-            .and_then(|slash| rest.get(slash..))
-            .unwrap_or("/"),
+        Some((_, rest)) if !target.starts_with('/') => {
+            rest.find('/').and_then(|slash| rest.get(slash..)).unwrap_or("/")
+        }
         _ => target,
     };
     local.split_once('?').unwrap_or((local, ""))
@@ -267,23 +223,10 @@ fn check_origin(headers: &Headers<'_>, settings: &WsSettings) -> Result<(), Refu
     }
     match headers.single("origin", "more than one Origin header")? {
         None if settings.allow_no_origin => Ok(()),
-        None => Err(Refusal {
-            status: 403,
-            reason: "Origin header expected",
-        }),
+        None => Err(Refusal { status: 403, reason: "Origin header expected" }),
         Some(origin) => {
-            let is_allowed = settings
-                .allowed_origins
-                .iter()
-                .any(|known| origin.eq_ignore_ascii_case(known.as_bytes()));
-            if is_allowed {
-                Ok(())
-            } else {
-                Err(Refusal {
-                    status: 403,
-                    reason: "origin is not allowed",
-                })
-            }
+            let is_allowed = settings.allowed_origins.iter().any(|known| origin.eq_ignore_ascii_case(known.as_bytes()));
+            if is_allowed { Ok(()) } else { Err(Refusal { status: 403, reason: "origin is not allowed" }) }
         }
     }
 }
@@ -296,20 +239,11 @@ fn check_upgrade<'h>(headers: &Headers<'h>) -> Result<&'h [u8], Refusal> {
     if !headers.has_member("connection", "upgrade") {
         return Err(Refusal::bad("Connection: Upgrade expected"));
     }
-    if headers.single(
-        "sec-websocket-version",
-        "more than one Sec-WebSocket-Version header",
-    )? != Some(b"13".as_slice())
+    if headers.single("sec-websocket-version", "more than one Sec-WebSocket-Version header")? != Some(b"13".as_slice())
     {
-        return Err(Refusal {
-            status: 426,
-            reason: "Sec-WebSocket-Version: 13 expected",
-        });
+        return Err(Refusal { status: 426, reason: "Sec-WebSocket-Version: 13 expected" });
     }
-    let key = headers.single(
-        "sec-websocket-key",
-        "more than one Sec-WebSocket-Key header",
-    )?;
+    let key = headers.single("sec-websocket-key", "more than one Sec-WebSocket-Key header")?;
     match key {
         Some(key) if BASE64.decode(key).is_ok_and(|nonce| nonce.len() == 16) => Ok(key),
         _ => Err(Refusal::bad("Sec-WebSocket-Key must be 16 bytes in base64")),
@@ -317,10 +251,7 @@ fn check_upgrade<'h>(headers: &Headers<'h>) -> Result<&'h [u8], Refusal> {
 }
 
 /// The first offered sub-protocol that we speak. [MQTT3-6.0.0-4] [MQTT5-6.0.0-4]
-fn choose_subprotocol(
-    headers: &Headers<'_>,
-    settings: &WsSettings,
-) -> Result<Option<&'static str>, Refusal> {
+fn choose_subprotocol(headers: &Headers<'_>, settings: &WsSettings) -> Result<Option<&'static str>, Refusal> {
     let mut is_offered = false;
     for offer in headers.members("sec-websocket-protocol") {
         is_offered = true;
@@ -329,9 +260,7 @@ fn choose_subprotocol(
         }
     }
     if is_offered {
-        return Err(Refusal::bad(
-            "sub-protocol mqtt expected, others were offered",
-        ));
+        return Err(Refusal::bad("sub-protocol mqtt expected, others were offered"));
     }
     if settings.fail_if_no_subprotocol {
         return Err(Refusal::bad("sub-protocol mqtt expected, none was offered"));
@@ -340,10 +269,7 @@ fn choose_subprotocol(
 }
 
 fn render_acceptance(key: &[u8], subprotocol: Option<&str>, reply: &mut Vec<u8>) {
-    let digest = Sha1::new()
-        .chain_update(key)
-        .chain_update(KEY_SUFFIX)
-        .finalize();
+    let digest = Sha1::new().chain_update(key).chain_update(KEY_SUFFIX).finalize();
     let accept = BASE64.encode(digest);
     reply.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",

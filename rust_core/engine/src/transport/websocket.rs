@@ -86,11 +86,7 @@ enum Phase {
     /// Between two frames, or inside a frame header.
     Header,
     /// Inside a payload.
-    Payload {
-        frame: Frame,
-        mask: [u8; 4],
-        rest: u64,
-    },
+    Payload { frame: Frame, mask: [u8; 4], rest: u64 },
     /// Over; further bytes are ignored.
     Closed,
 }
@@ -130,12 +126,7 @@ impl WsSession {
     /// frame. MQTT bytes in front of the fault are in `plain`.
     ///
     /// Spec: RFC 6455, 5 and 7. [MQTT5-6.0.0-1] [MQTT5-6.0.0-2]
-    pub fn receive(
-        &mut self,
-        wire: &[u8],
-        plain: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
-    ) -> Result<WsStatus, WsError> {
+    pub fn receive(&mut self, wire: &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>) -> Result<WsStatus, WsError> {
         let mut rest = wire;
         while !rest.is_empty() {
             let step = match self.phase {
@@ -165,10 +156,7 @@ impl WsSession {
     /// Writes the header of one binary frame; the `payload_len` bytes of it must follow on the wire.
     ///
     /// Only for an open connection to which no close was sent.
-    #[allow(
-        clippy::unused_self,
-        reason = "the call belongs to an open session, whatever it needs of it"
-    )]
+    #[allow(clippy::unused_self, reason = "the call belongs to an open session, whatever it needs of it")]
     pub fn send_header(&self, payload_len: usize, wire: &mut Vec<u8>) {
         write_header(OpCode::Data(Data::Binary), payload_len, wire);
     }
@@ -209,17 +197,12 @@ impl WsSession {
         };
         match outcome.map_err(WsError::Refused)? {
             Some((request, consumed)) => {
-                *rest = rest
-                    .get(consumed.saturating_sub(before)..)
-                    .unwrap_or_default();
+                *rest = rest.get(consumed.saturating_sub(before)..).unwrap_or_default();
                 self.request = Some(Box::new(request));
                 self.phase = Phase::Header;
             }
             None if before + room >= limit => {
-                return Err(WsError::Refused(Refusal {
-                    status: 431,
-                    reason: "request header is too long",
-                }));
+                return Err(WsError::Refused(Refusal { status: 431, reason: "request header is too long" }));
             }
             None => {
                 if before == 0 {
@@ -237,11 +220,7 @@ impl WsSession {
             parse_header(rest)?
         } else {
             self.hold(rest.get(..MAX_FRAME_HEADER_BYTES - held).unwrap_or(rest));
-            parse_header(
-                self.partial
-                    .get(..usize::from(self.partial_len))
-                    .unwrap_or_default(),
-            )?
+            parse_header(self.partial.get(..usize::from(self.partial_len)).unwrap_or_default())?
         };
         let Some((header, payload_len, consumed)) = parsed else {
             // Fourteen bytes always make a header, so there were fewer and all of them are kept.
@@ -251,9 +230,7 @@ impl WsSession {
             *rest = &[];
             return Ok(());
         };
-        *rest = rest
-            .get(consumed.saturating_sub(held)..)
-            .unwrap_or_default();
+        *rest = rest.get(consumed.saturating_sub(held)..).unwrap_or_default();
         self.partial_len = 0;
         self.begin_frame(&header, payload_len, reply)
     }
@@ -267,12 +244,7 @@ impl WsSession {
         }
     }
 
-    fn begin_frame(
-        &mut self,
-        header: &FrameHeader,
-        payload_len: u64,
-        reply: &mut Vec<u8>,
-    ) -> Result<(), WsError> {
+    fn begin_frame(&mut self, header: &FrameHeader, payload_len: u64, reply: &mut Vec<u8>) -> Result<(), WsError> {
         if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err(protocol_error("reserved bit is set"));
         }
@@ -299,32 +271,16 @@ impl WsSession {
                 }
             }
         };
-        self.phase = Phase::Payload {
-            frame,
-            mask,
-            rest: payload_len,
-        };
-        if payload_len == 0 {
-            self.end_frame(frame, reply)
-        } else {
-            Ok(())
-        }
+        self.phase = Phase::Payload { frame, mask, rest: payload_len };
+        if payload_len == 0 { self.end_frame(frame, reply) } else { Ok(()) }
     }
 
     /// Judges a data frame by its header and counts it into its message.
-    fn check_data(
-        &mut self,
-        opcode: Data,
-        is_final: bool,
-        payload_len: u64,
-    ) -> Result<(), WsError> {
+    fn check_data(&mut self, opcode: Data, is_final: bool, payload_len: u64) -> Result<(), WsError> {
         match opcode {
             // [MQTT3-6.0.0-1] [MQTT5-6.0.0-1]
             Data::Text => {
-                return Err(WsError::Frame {
-                    code: 1003,
-                    reason: "text frame",
-                });
+                return Err(WsError::Frame { code: 1003, reason: "text frame" });
             }
             Data::Reserved(_) => return Err(protocol_error("reserved opcode")),
             Data::Binary if self.is_in_message => {
@@ -338,37 +294,18 @@ impl WsSession {
         }
         let payload_len = usize::try_from(payload_len).unwrap_or(usize::MAX);
         self.message_bytes = self.message_bytes.saturating_add(payload_len);
-        if self
-            .settings
-            .max_frame_bytes
-            .is_some_and(|limit| self.message_bytes > limit)
-        {
-            return Err(WsError::Frame {
-                code: 1009,
-                reason: "message is too long",
-            });
+        if self.settings.max_frame_bytes.is_some_and(|limit| self.message_bytes > limit) {
+            return Err(WsError::Frame { code: 1009, reason: "message is too long" });
         }
         self.is_in_message = !is_final;
         Ok(())
     }
 
-    fn read_payload(
-        &mut self,
-        rest: &mut &[u8],
-        plain: &mut Vec<u8>,
-        reply: &mut Vec<u8>,
-    ) -> Result<(), WsError> {
-        let Phase::Payload {
-            frame,
-            mask,
-            rest: missing,
-        } = &mut self.phase
-        else {
+    fn read_payload(&mut self, rest: &mut &[u8], plain: &mut Vec<u8>, reply: &mut Vec<u8>) -> Result<(), WsError> {
+        let Phase::Payload { frame, mask, rest: missing } = &mut self.phase else {
             return Ok(());
         };
-        let taken = usize::try_from(*missing)
-            .unwrap_or(usize::MAX)
-            .min(rest.len());
+        let taken = usize::try_from(*missing).unwrap_or(usize::MAX).min(rest.len());
         let (piece, behind) = rest.split_at(taken);
         *rest = behind;
         match *frame {
@@ -431,8 +368,7 @@ impl WsSession {
 /// Reads a frame header from the front of `bytes`: header, payload length, bytes of the header.
 fn parse_header(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, WsError> {
     let mut cursor = Cursor::new(bytes);
-    let Some((header, payload_len)) =
-        FrameHeader::parse(&mut cursor).map_err(|_| protocol_error("reserved opcode"))?
+    let Some((header, payload_len)) = FrameHeader::parse(&mut cursor).map_err(|_| protocol_error("reserved opcode"))?
     else {
         return Ok(None);
     };
@@ -446,31 +382,21 @@ fn parse_header(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, WsErr
 /// The code of a close frame's payload, to be echoed; `None` if it is empty. Spec: RFC 6455, 5.5.1 and 7.4.
 fn check_close(payload: &[u8]) -> Result<Option<u16>, WsError> {
     let Some((&code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() {
-            Ok(None)
-        } else {
-            Err(protocol_error("close code is cut off"))
-        };
+        return if payload.is_empty() { Ok(None) } else { Err(protocol_error("close code is cut off")) };
     };
     let code = u16::from_be_bytes(code);
     if !CloseCode::from(code).is_allowed() {
         return Err(protocol_error("close code is not allowed"));
     }
     if std::str::from_utf8(reason).is_err() {
-        return Err(WsError::Frame {
-            code: 1007,
-            reason: "close reason is not UTF-8",
-        });
+        return Err(WsError::Frame { code: 1007, reason: "close reason is not UTF-8" });
     }
     Ok(Some(code))
 }
 
 /// Writes the header of an unmasked, unfragmented frame.
 fn write_header(opcode: OpCode, payload_len: usize, wire: &mut Vec<u8>) {
-    let header = FrameHeader {
-        opcode,
-        ..FrameHeader::default()
-    };
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
     // Writing to a vector cannot fail.
     let _ = header.format(payload_len as u64, wire);
 }

@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pybroker_engine::transport::tls::{TlsAcceptor, TlsError, TlsSession, TlsSettings, Verify};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
@@ -26,8 +25,7 @@ pub struct Directory(PathBuf);
 impl Directory {
     pub fn new() -> Self {
         let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("pybroker-tls-{}-{number}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("pybroker-tls-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         Self(path)
     }
@@ -66,12 +64,7 @@ pub struct Subject<'a> {
 
 impl Default for Subject<'_> {
     fn default() -> Self {
-        Self {
-            names: &[(DnType::CommonName, "meter-7")],
-            sans: Vec::new(),
-            serial: 1,
-            is_expired: false,
-        }
+        Self { names: &[(DnType::CommonName, "meter-7")], sans: Vec::new(), serial: 1, is_expired: false }
     }
 }
 
@@ -91,14 +84,9 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
-        Self {
-            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
-        }
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
     pub fn pem(&self) -> String {
@@ -114,17 +102,10 @@ impl Authority {
         params.subject_alt_names = subject.sans;
         params.serial_number = Some(SerialNumber::from(subject.serial));
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = if subject.is_expired {
-            date_time_ymd(2021, 1, 1)
-        } else {
-            date_time_ymd(2200, 1, 1)
-        };
+        params.not_after = if subject.is_expired { date_time_ymd(2021, 1, 1) } else { date_time_ymd(2200, 1, 1) };
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Identity {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        }
+        Identity { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
     pub fn server(&self, serial: u64) -> Identity {
@@ -146,11 +127,7 @@ impl Authority {
         };
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
-            next_update: if is_current {
-                date_time_ymd(2200, 1, 1)
-            } else {
-                date_time_ymd(2024, 2, 1)
-            },
+            next_update: if is_current { date_time_ymd(2200, 1, 1) } else { date_time_ymd(2024, 2, 1) },
             crl_number: SerialNumber::from(1u64),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoke_one).collect(),
@@ -182,9 +159,7 @@ pub struct ClientOptions<'a> {
 
 pub fn client_config(options: &ClientOptions<'_>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(options.trusted.as_bytes()).unwrap())
-        .unwrap();
+    roots.add(CertificateDer::from_pem_slice(options.trusted.as_bytes()).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(options.versions)
         .unwrap()
@@ -192,8 +167,7 @@ pub fn client_config(options: &ClientOptions<'_>) -> Arc<ClientConfig> {
     let config = match options.identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let chain =
-                vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()];
+            let chain = vec![CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap()];
             let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
             builder.with_client_auth_cert(chain, key).unwrap()
         }
@@ -202,11 +176,7 @@ pub fn client_config(options: &ClientOptions<'_>) -> Arc<ClientConfig> {
 }
 
 pub fn client(config: &Arc<ClientConfig>) -> ClientConnection {
-    ClientConnection::new(
-        Arc::clone(config),
-        ServerName::try_from("broker.example").unwrap(),
-    )
-    .unwrap()
+    ClientConnection::new(Arc::clone(config), ServerName::try_from("broker.example").unwrap()).unwrap()
 }
 
 /// A client and our session, with the bytes between them under control.
@@ -250,10 +220,7 @@ impl Pair {
                 return;
             }
             for piece in upwards.chunks_mut(self.piece) {
-                if let Err(error) = self
-                    .session
-                    .receive(piece, &mut self.received, &mut self.wire)
-                {
+                if let Err(error) = self.session.receive(piece, &mut self.received, &mut self.wire) {
                     self.server_error.get_or_insert(error);
                 }
             }
@@ -272,12 +239,8 @@ impl Pair {
             match self.client.process_new_packets() {
                 Ok(state) => {
                     let start = self.answered.len();
-                    self.answered
-                        .resize(start + state.plaintext_bytes_to_read(), 0);
-                    self.client
-                        .reader()
-                        .read_exact(&mut self.answered[start..])
-                        .unwrap();
+                    self.answered.resize(start + state.plaintext_bytes_to_read(), 0);
+                    self.client.reader().read_exact(&mut self.answered[start..]).unwrap();
                 }
                 Err(error) => self.client_error = Some(error),
             }
@@ -293,17 +256,12 @@ impl Pair {
 
     /// Sends from the server.
     pub fn answer(&mut self, bytes: &[u8]) {
-        assert_eq!(
-            self.session.send(bytes, &mut self.wire).unwrap(),
-            bytes.len()
-        );
+        assert_eq!(self.session.send(bytes, &mut self.wire).unwrap(), bytes.len());
         self.pump();
     }
 
     pub fn is_up(&self) -> bool {
-        !self.session.status().is_handshaking
-            && !self.client.is_handshaking()
-            && self.client_error.is_none()
+        !self.session.status().is_handshaking && !self.client.is_handshaking() && self.client_error.is_none()
     }
 }
 
@@ -323,11 +281,7 @@ impl Scene {
         let directory = Directory::new();
         let authority = Authority::new("test authority");
         let settings = settings(&directory, &authority.server(7));
-        Self {
-            directory,
-            authority,
-            settings,
-        }
+        Self { directory, authority, settings }
     }
 
     /// A scene where clients are asked for certificates of the authority.
@@ -352,11 +306,7 @@ impl Scene {
         identity: Option<&Identity>,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Arc<ClientConfig> {
-        client_config(&ClientOptions {
-            trusted: &self.authority.pem(),
-            identity,
-            versions,
-        })
+        client_config(&ClientOptions { trusted: &self.authority.pem(), identity, versions })
     }
 
     /// Handshakes under both versions and gives each pair to `check`.
@@ -372,11 +322,7 @@ impl Scene {
 pub fn assert_certificate_refused(pair: &Pair) {
     let error = pair.server_error.as_ref().expect("the server must refuse");
     assert!(error.is_certificate(), "{error}");
-    assert!(
-        matches!(pair.client_error, Some(rustls::Error::AlertReceived(_))),
-        "{:?}",
-        pair.client_error
-    );
+    assert!(matches!(pair.client_error, Some(rustls::Error::AlertReceived(_))), "{:?}", pair.client_error);
     assert!(pair.received.is_empty());
     assert!(pair.session.peer().is_none());
 }

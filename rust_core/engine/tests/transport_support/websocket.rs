@@ -53,12 +53,7 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         }
     }
     wire.extend(MASK);
-    wire.extend(
-        payload
-            .iter()
-            .zip(MASK.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
+    wire.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
     wire
 }
 
@@ -71,11 +66,7 @@ pub struct Outcome {
 }
 
 pub fn feed<'a>(session: &mut WsSession, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
-    let mut outcome = Outcome {
-        plain: Vec::new(),
-        reply: Vec::new(),
-        end: Ok(session.status()),
-    };
+    let mut outcome = Outcome { plain: Vec::new(), reply: Vec::new(), end: Ok(session.status()) };
     for piece in pieces {
         outcome.end = session.receive(piece, &mut outcome.plain, &mut outcome.reply);
         if outcome.end.is_err() {
@@ -114,10 +105,7 @@ pub fn exchange(settings: WsSettings, frames: &[Vec<u8>]) -> Outcome {
 
 pub fn assert_fails(frames: &[Vec<u8>], code: u16) {
     let outcome = exchange(WsSettings::default(), frames);
-    assert!(
-        matches!(outcome.end, Err(WsError::Frame { code: found, .. }) if found == code),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome.end, Err(WsError::Frame { code: found, .. }) if found == code), "{outcome:?}");
     let [high, low] = code.to_be_bytes();
     assert_eq!(outcome.reply, [FIN | CLOSE, 2, high, low]);
 }

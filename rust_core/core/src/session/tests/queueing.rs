@@ -4,10 +4,7 @@ use super::*;
 
 #[test]
 fn a_refused_offer_leaves_no_heap_behind() {
-    let limits = Limits {
-        max_queue_bytes: 10,
-        ..limits()
-    };
+    let limits = Limits { max_queue_bytes: 10, ..limits() };
     let mut window = Window::new();
     let refused = window.offer(sized("a", 11), false, WIDE, &limits);
     assert_eq!(refused, Offer::Refused(sized("a", 11)));
@@ -18,10 +15,7 @@ fn a_refused_offer_leaves_no_heap_behind() {
 #[test]
 fn qos0_waits_only_if_it_may() {
     let mut window = Window::new();
-    let strict = Limits {
-        stores_qos0: false,
-        ..limits()
-    };
+    let strict = Limits { stores_qos0: false, ..limits() };
     let refused = window.offer(entry("a", 0), false, WIDE, &strict);
     assert_eq!(refused, Offer::Refused(entry("a", 0)));
     queue(&mut window, entry("b", 0), &limits());
@@ -45,10 +39,7 @@ fn qos0_keeps_its_place_in_an_open_window_and_passes_a_closed_one() {
 
 #[test]
 fn a_full_queue_drops_the_oldest() {
-    let limits = Limits {
-        max_queue_len: 2,
-        ..limits()
-    };
+    let limits = Limits { max_queue_len: 2, ..limits() };
     let mut window = Window::new();
     assert!(queue(&mut window, entry("a", 1), &limits).is_empty());
     assert!(queue(&mut window, entry("b", 0), &limits).is_empty());
@@ -59,22 +50,13 @@ fn a_full_queue_drops_the_oldest() {
 
 #[test]
 fn the_oldest_of_the_lowest_priority_leaves_and_never_one_above_the_newcomer() {
-    let limits = Limits {
-        max_queue_len: 3,
-        ..limits()
-    };
+    let limits = Limits { max_queue_len: 3, ..limits() };
     let mut window = Window::new();
     queue(&mut window, prioritised("high", 5), &limits);
     queue(&mut window, prioritised("low 1", -5), &limits);
     queue(&mut window, prioritised("low 2", -5), &limits);
-    assert_eq!(
-        queue(&mut window, prioritised("middle 1", 0), &limits),
-        ["low 1"]
-    );
-    assert_eq!(
-        queue(&mut window, prioritised("middle 2", 0), &limits),
-        ["low 2"]
-    );
+    assert_eq!(queue(&mut window, prioritised("middle 1", 0), &limits), ["low 1"]);
+    assert_eq!(queue(&mut window, prioritised("middle 2", 0), &limits), ["low 2"]);
     let refused = window.offer(prioritised("low 3", -5), false, WIDE, &limits);
     assert_eq!(refused, Offer::Refused(prioritised("low 3", -5)));
     assert_eq!(waiting(&window), ["high", "middle 1", "middle 2"]);
@@ -95,10 +77,7 @@ fn higher_priorities_go_first_and_arrival_decides_within_one() {
 
 #[test]
 fn bytes_bound_the_queue_and_a_large_message_drops_several() {
-    let limits = Limits {
-        max_queue_bytes: 10,
-        ..limits()
-    };
+    let limits = Limits { max_queue_bytes: 10, ..limits() };
     let mut window = Window::new();
     for message in ["a", "b", "c"] {
         assert!(queue(&mut window, sized(message, 3), &limits).is_empty());
@@ -113,14 +92,8 @@ fn bytes_bound_the_queue_and_a_large_message_drops_several() {
 
 #[test]
 fn nothing_is_evicted_in_vain() {
-    let limits = Limits {
-        max_queue_bytes: 10,
-        ..limits()
-    };
-    let high = Entry {
-        priority: 1,
-        ..sized("high", 6)
-    };
+    let limits = Limits { max_queue_bytes: 10, ..limits() };
+    let high = Entry { priority: 1, ..sized("high", 6) };
     let mut window = Window::new();
     queue(&mut window, high, &limits);
     queue(&mut window, sized("low", 3), &limits);
@@ -131,11 +104,7 @@ fn nothing_is_evicted_in_vain() {
 
 #[test]
 fn the_other_policies_keep_what_waits() {
-    let policy = |overflow| Limits {
-        max_queue_len: 1,
-        overflow,
-        ..limits()
-    };
+    let policy = |overflow| Limits { max_queue_len: 1, overflow, ..limits() };
     let refused = Offer::Refused(entry("b", 1));
     for (overflow, attached, detached) in [
         (Overflow::DropNewest, refused.clone(), refused.clone()),
@@ -161,10 +130,7 @@ fn a_message_expires_only_before_it_is_sent() {
     queue(&mut window, entry("c", 1), &limits());
     assert_eq!(window.expire(9), 0);
     assert_eq!(window.expire(10), 1);
-    assert_eq!(
-        window.next(20, WIDE, &limits()),
-        Next::Expired(expiring("b", 20))
-    );
+    assert_eq!(window.next(20, WIDE, &limits()), Next::Expired(expiring("b", 20)));
     assert_eq!(next(&mut window, WIDE), Some((2, "c", false)));
     assert_eq!(window.expire(30), 0);
     assert_eq!(resume(&mut window, WIDE), [(1, "sent"), (2, "c")]);

@@ -12,10 +12,7 @@ fn a_new_connection_carries_everything_unfinished_in_the_first_order() {
     window.on_pubrec(4, false);
     window.on_puback(1);
     window.on_pubrec(2, false);
-    assert_eq!(
-        resume(&mut window, WIDE),
-        [(2, "PUBREL"), (3, "c"), (4, "PUBREL")]
-    );
+    assert_eq!(resume(&mut window, WIDE), [(2, "PUBREL"), (3, "c"), (4, "PUBREL")]);
     assert_eq!(next(&mut window, WIDE), None);
 }
 
@@ -28,12 +25,7 @@ fn a_lower_receive_maximum_withholds_the_later_ones_and_everything_newer() {
     queue(&mut window, entry("d", 1), &limits());
     assert_eq!(resume(&mut window, 2), [(1, "a"), (2, "b")]);
     let offer = window.offer(entry("e", 1), true, 2, &limits());
-    assert_eq!(
-        offer,
-        Offer::Queued {
-            evicted: Vec::new()
-        }
-    );
+    assert_eq!(offer, Offer::Queued { evicted: Vec::new() });
     assert_eq!(next(&mut window, 2), None);
     window.on_puback(2);
     assert_eq!(next(&mut window, 2), Some((3, "c", true)));
@@ -121,11 +113,7 @@ fn shared_messages_move_to_another_member_but_qos2_in_flight_stays() {
     queue(&mut window, shared("f", 2), &limits());
     queue(&mut window, shared("g", 0), &limits());
     queue(&mut window, entry("h", 0), &limits());
-    let taken: Vec<_> = window
-        .take_shared()
-        .into_iter()
-        .map(|entry| entry.message)
-        .collect();
+    let taken: Vec<_> = window.take_shared().into_iter().map(|entry| entry.message).collect();
     assert_eq!(taken, ["a", "d", "f", "g"]);
     assert_eq!(resume(&mut window, WIDE), [(2, "b"), (3, "c")]);
     assert_eq!(waiting(&window), ["e", "h"]);

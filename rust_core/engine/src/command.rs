@@ -1,0 +1,102 @@
+//! Commands: what other threads ask of a shard, through its mailbox.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::events::Cause;
+use crate::handshake::ConnackExtra;
+use crate::link::ConnId;
+use crate::listener::Listener;
+use crate::session::Session;
+
+/// What other threads ask of a shard.
+pub enum Command {
+    /// Serve a connection that another shard accepted.
+    Adopt {
+        /// The socket.
+        fd: OwnedFd,
+        /// Its listener, which has admitted it.
+        listener: Arc<Listener>,
+        /// Where it came from.
+        source: Option<SocketAddr>,
+    },
+    /// Watch a listener.
+    Listen(Arc<Listener>),
+    /// Stop watching a listener; with a reason, end its connections too.
+    Unlisten {
+        /// The listener.
+        id: u32,
+        /// Reason code for its connections.
+        reason: Option<u8>,
+    },
+    /// CONNACK 0, attached to a session.
+    Accept {
+        /// The connection.
+        conn: ConnId,
+        /// The session.
+        session: Arc<Session>,
+        /// What `Session::claim` gave for this connection.
+        claim: u64,
+        /// Session present.
+        is_present: bool,
+        /// Keep alive in force.
+        keep_alive_s: u16,
+        /// Further properties.
+        extra: Option<Box<ConnackExtra>>,
+    },
+    /// A refusing CONNACK.
+    Refuse {
+        /// The connection.
+        conn: ConnId,
+        /// Reason code for 5.0.
+        reason: u8,
+        /// Return code for 3.x; 0 closes without CONNACK.
+        return_code: u8,
+        /// Further properties.
+        extra: Option<Box<ConnackExtra>>,
+    },
+    /// An AUTH packet.
+    Challenge {
+        /// The connection.
+        conn: ConnId,
+        /// 0x18 or 0x00.
+        reason: u8,
+        /// Method, data and the like.
+        extra: Box<ConnackExtra>,
+    },
+    /// Answer of a SUBSCRIBE; `None` grants what was asked.
+    Grant {
+        /// The connection.
+        conn: ConnId,
+        /// Packet id that is answered.
+        packet_id: u16,
+        /// A code per filter.
+        codes: Option<Vec<u8>>,
+    },
+    /// Answer of an UNSUBSCRIBE.
+    Release {
+        /// The connection.
+        conn: ConnId,
+        /// Packet id that is answered.
+        packet_id: u16,
+    },
+    /// End a connection.
+    Disconnect {
+        /// The connection.
+        conn: ConnId,
+        /// Reason code for 5.0; 0 sends no DISCONNECT.
+        reason: u8,
+        /// Why, for the event.
+        cause: Cause,
+    },
+    /// The earliest delayed message changed.
+    Delay,
+    /// Stop: no more accepts, DISCONNECT to all, flush for at most `drain_ms`.
+    Stop {
+        /// Reason code for 5.0 clients.
+        reason: u8,
+        /// Time to flush.
+        drain_ms: u64,
+    },
+}
