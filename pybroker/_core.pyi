@@ -232,6 +232,34 @@ class Engine:
     def subscriptions(self, session: int) -> list[tuple[str, int, int]]:
         """(filter as routed: with mountpoint and `$share/g/`, options byte, subscription id) of one session."""
 
+    def page_subscriptions(self, cursor: int, limit: int) -> tuple[list[tuple[int, str, int, int]], int]:
+        """(session, filter as routed with its group in front, options byte, subscription id) of up to `limit`
+        subscriptions from `cursor` on (0: the first), and the cursor of the next page or -1. GIL released."""
+
+    def page_topics(self, cursor: int, limit: int) -> tuple[list[str], int]:
+        """Up to `limit` distinct filters that somebody subscribes to, and the next cursor or -1. GIL released."""
+
+    def page_retained(
+        self, filter: str | None, cursor: int, limit: int
+    ) -> tuple[list[tuple[str, bytes, int, int, int]], int]:
+        """(topic, payload, qos, ms left or -1, publishing session or -1) of up to `limit` retained messages, and the
+        next cursor or -1. With a filter the cursor counts matches, and the order is arbitrary but stable.
+
+        Raises:
+            ValueError: the filter is not valid, or the cursor is negative.
+        """
+
+    def session_messages(
+        self, session: int, kind: str, after: int, limit: int
+    ) -> tuple[list[tuple[int, str, int, bool, bytes, int]], int]:
+        """(position, topic as routed, qos, is_retain, payload, publishing session or -1) of the messages of one
+        session: `kind` "mqueue" or "inflight", from behind position `after` (-1: the first) on; the second value is
+        the position to go on behind, or -1. O(messages of the session).
+
+        Raises:
+            ValueError: another kind.
+        """
+
     def publish(
         self,
         topic: str,
@@ -279,3 +307,17 @@ class Engine:
 
         EVENT_CLOSED of every connection can be drained afterwards. The engine cannot be started again.
         """
+
+def encode_properties(
+    *,
+    payload_format: bool | None = None,
+    content_type: str | None = None,
+    response_topic: str | None = None,
+    correlation_data: bytes | None = None,
+    user_properties: Sequence[tuple[str, str]] = (),
+) -> bytes:
+    """Encode properties that a server forwards, for `Engine.publish`; user properties keep their order.
+
+    Raises:
+        ValueError: a text is longer than 65,535 bytes or holds U+0000.
+    """

@@ -16,6 +16,7 @@ pub mod events;
 pub mod handshake;
 pub mod hub;
 mod inbound;
+pub mod inspect;
 mod intake;
 pub mod limits;
 pub mod link;

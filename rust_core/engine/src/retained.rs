@@ -94,6 +94,38 @@ impl Retained {
         self.index.read().get(topic).filter(|message| !message.is_expired(now_ms)).cloned()
     }
 
+    /// Up to `limit` live messages from a place on, and where the next page begins.
+    #[must_use]
+    pub fn page(&self, from: Cursor, limit: usize, now_ms: u64) -> (Vec<Arc<Message>>, Option<Cursor>) {
+        let mut page = Vec::new();
+        let next = self.index.read().page(from, limit, &mut |_, message: &Arc<Message>| {
+            if !message.is_expired(now_ms) {
+                page.push(Arc::clone(message));
+            }
+        });
+        (page, next)
+    }
+
+    /// Up to `limit` live messages that match the routed filter, behind the first `skip`, and whether more follow.
+    #[must_use]
+    pub fn page_matching(&self, filter: &str, skip: usize, limit: usize, now_ms: u64) -> (Vec<Arc<Message>>, bool) {
+        let (mut seen, mut page) = (0, Vec::new());
+        let ended = self.index.read().matching(filter, &mut |_, message: &Arc<Message>| {
+            if message.is_expired(now_ms) {
+                return ControlFlow::Continue(());
+            }
+            seen += 1;
+            if seen > skip && page.len() == limit {
+                return ControlFlow::Break(());
+            }
+            if seen > skip {
+                page.push(Arc::clone(message));
+            }
+            ControlFlow::Continue(())
+        });
+        (page, ended.is_break())
+    }
+
     /// Removes every message whose topic matches the routed filter; returns how many.
     pub fn remove_matching(&self, filter: &str) -> usize {
         let mut doomed = Vec::new();

@@ -7,7 +7,7 @@ use pybroker_core::codec::{Packet, QoS, Suback, Unsuback, UserProperties};
 use pybroker_core::mountpoint;
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::topic::{self, FilterKind, TopicError};
-use pybroker_core::trie::{SharedGroup, SubscriberId, SubscriptionKey, SubscriptionOptions};
+use pybroker_core::trie::{SharedGroup, SubscriptionOptions};
 
 use crate::connection::{Pending, Phase};
 use crate::counters::Metric;
@@ -263,30 +263,5 @@ impl Shard {
         });
         conn.phase = Phase::Open;
         self.go_on(conn);
-    }
-}
-
-impl Hub {
-    /// Filters as routed (mounted, with `$share/g/`), options byte and identifier of a session's subscriptions.
-    #[must_use]
-    pub fn describe_subscriptions(&self, id: SubscriberId, keys: &[SubscriptionKey]) -> Vec<(String, u8, u32)> {
-        let trie = self.trie.read();
-        let mut filter = String::new();
-        let describe = |key: &SubscriptionKey| {
-            let options = trie.options_of(*key, id)?;
-            filter.clear();
-            let group = trie.filter_of(*key, &mut filter);
-            let text = match group {
-                Some("$queue") => format!("$queue/{filter}"),
-                Some(group) => format!("$share/{group}/{filter}"),
-                None => filter.clone(),
-            };
-            let byte = options.qos
-                | u8::from(options.no_local) << 2
-                | u8::from(options.retain_as_published) << 3
-                | options.retain_handling << 4;
-            Some((text, byte, options.subscription_id))
-        };
-        keys.iter().filter_map(describe).collect()
     }
 }

@@ -23,7 +23,8 @@ use crate::{convert, spec};
 /// Sockets, routing and QoS state of one broker process.
 #[pyclass(name = "Engine", module = "pybroker._core", frozen)]
 pub struct PyEngine {
-    engine: Engine,
+    /// What it wraps.
+    pub engine: Engine,
 }
 
 const CAUSES: &[Cause] = &[
@@ -50,7 +51,8 @@ fn qos_of(number: u8) -> PyResult<QoS> {
     QoS::try_from(number).map_err(|_| key_error("qos", &format!("0, 1 or 2: {number}")))
 }
 
-fn subscriber(session: i64) -> Option<SubscriberId> {
+/// The number of a session; `None` for a negative one.
+pub fn subscriber(session: i64) -> Option<SubscriberId> {
     u32::try_from(session).ok().map(SubscriberId)
 }
 
@@ -192,14 +194,6 @@ impl PyEngine {
 
     fn unsubscribe(&self, session: i64, filter: &str) -> PyResult<bool> {
         subscriber(session).map_or(Ok(false), |id| self.engine.unsubscribe(id, filter).map_err(value_error))
-    }
-
-    fn subscriptions(&self, session: i64) -> Vec<(String, u8, u32)> {
-        let Some(id) = subscriber(session) else {
-            return Vec::new();
-        };
-        let keys = self.engine.with_session(id, |_, state| state.subscriptions.clone()).unwrap_or_default();
-        self.engine.hub.describe_subscriptions(id, &keys)
     }
 
     #[pyo3(signature = (topic, payload, qos, is_retain, properties=None, expiry_s=0))]

@@ -4,6 +4,7 @@ mod connect;
 mod convert;
 mod engine;
 mod error;
+mod inspect;
 mod spec;
 
 use pybroker_engine::events::Cause;
@@ -17,6 +18,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<connect::PyConnect>()?;
     m.add_class::<connect::PyWill>()?;
     m.add_class::<connect::PyConnack>()?;
+    m.add_function(wrap_pyfunction!(inspect::encode_properties, m)?)?;
     for (name, kind) in convert::EVENT_KINDS {
         m.add(*name, *kind)?;
     }

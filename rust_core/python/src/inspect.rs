@@ -1,0 +1,174 @@
+//! Pages of what there is, as lists of tuples.
+
+use std::sync::Arc;
+
+use pybroker_core::codec::{Property, PropertyId, PropertyValue};
+use pybroker_core::message::Message;
+use pybroker_core::topic;
+use pybroker_core::trie::Cursor;
+use pybroker_engine::inspect::{ListedSubscription, MessageKind};
+use pybroker_engine::sys;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::engine::{PyEngine, subscriber};
+use crate::error::{key_error, value_error};
+
+type RetainedRow<'py> = (String, Bound<'py, PyBytes>, u8, i64, i64);
+type MessageRow<'py> = (u64, String, u8, bool, Bound<'py, PyBytes>, i64);
+type SubscriptionRow = (u32, String, u8, u32);
+
+fn row_of_subscription(listed: ListedSubscription) -> SubscriptionRow {
+    (listed.session.0, listed.filter, listed.options, listed.subscription_id)
+}
+
+fn publisher_of(message: &Message) -> i64 {
+    if message.publisher == u32::MAX { -1 } else { i64::from(message.publisher) }
+}
+
+fn next_of(cursor: Option<Cursor>) -> i64 {
+    cursor.map_or(-1, |cursor| i64::try_from(cursor.to_bits()).unwrap_or(-1))
+}
+
+fn cursor_of(number: i64) -> PyResult<Cursor> {
+    u64::try_from(number).map(Cursor::from_bits).map_err(|_| key_error("cursor", &format!("not negative: {number}")))
+}
+
+fn retained_row<'py>(py: Python<'py>, message: &Arc<Message>, now_ms: u64) -> RetainedRow<'py> {
+    let left_ms = match message.remaining_s(now_ms) {
+        None => -1,
+        Some(_) => i64::try_from(message.expires_at_ms.saturating_sub(now_ms)).unwrap_or(i64::MAX),
+    };
+    let payload = PyBytes::new(py, message.payload());
+    (message.topic().to_owned(), payload, message.qos as u8, left_ms, publisher_of(message))
+}
+
+#[pymethods]
+impl PyEngine {
+    fn subscriptions(&self, session: i64) -> Vec<(String, u8, u32)> {
+        let Some(id) = subscriber(session) else { return Vec::new() };
+        let keys = self.engine.with_session(id, |_, state| state.subscriptions.clone()).unwrap_or_default();
+        let listed = self.engine.hub.describe_subscriptions(id, &keys);
+        listed.into_iter().map(|listed| (listed.filter, listed.options, listed.subscription_id)).collect()
+    }
+
+    fn page_subscriptions(&self, py: Python<'_>, cursor: i64, limit: usize) -> PyResult<(Vec<SubscriptionRow>, i64)> {
+        let from = cursor_of(cursor)?;
+        let (page, next) = py.detach(|| self.engine.hub.page_subscriptions(from, limit));
+        Ok((page.into_iter().map(row_of_subscription).collect(), next_of(next)))
+    }
+
+    fn page_topics(&self, py: Python<'_>, cursor: i64, limit: usize) -> PyResult<(Vec<String>, i64)> {
+        let from = cursor_of(cursor)?;
+        let (page, next) = py.detach(|| self.engine.hub.page_topics(from, limit));
+        Ok((page, next_of(next)))
+    }
+
+    #[pyo3(signature = (filter, cursor, limit))]
+    fn page_retained<'py>(
+        &self,
+        py: Python<'py>,
+        filter: Option<&str>,
+        cursor: i64,
+        limit: usize,
+    ) -> PyResult<(Vec<RetainedRow<'py>>, i64)> {
+        let now_ms = sys::now_ms();
+        let retained = &self.engine.hub.retained;
+        let (page, next) = match filter {
+            None => {
+                let (page, next) = retained.page(cursor_of(cursor)?, limit, now_ms);
+                (page, next_of(next))
+            }
+            Some(filter) => {
+                topic::validate_filter(filter, usize::MAX).map_err(value_error)?;
+                let skip =
+                    usize::try_from(cursor).map_err(|_| key_error("cursor", &format!("not negative: {cursor}")))?;
+                let (page, has_more) = py.detach(|| retained.page_matching(filter, skip, limit, now_ms));
+                let next = if has_more { i64::try_from(skip + page.len()).unwrap_or(-1) } else { -1 };
+                (page, next)
+            }
+        };
+        Ok((page.iter().map(|message| retained_row(py, message, now_ms)).collect(), next))
+    }
+
+    fn session_messages<'py>(
+        &self,
+        py: Python<'py>,
+        session: i64,
+        kind: &str,
+        after: i64,
+        limit: usize,
+    ) -> PyResult<(Vec<MessageRow<'py>>, i64)> {
+        let kind = match kind {
+            "mqueue" => MessageKind::Queued,
+            "inflight" => MessageKind::Inflight,
+            _ => return Err(key_error("kind", &format!("mqueue or inflight: {kind}"))),
+        };
+        let after = u64::try_from(after).ok();
+        let page = subscriber(session)
+            .and_then(|id| self.engine.with_session(id, |_, state| state.page_messages(kind, after, limit)));
+        let Some((page, has_more)) = page else { return Ok((Vec::new(), -1)) };
+        let last = page.last().map_or(-1, |listed| i64::try_from(listed.position).unwrap_or(-1));
+        let rows = page
+            .into_iter()
+            .map(|listed| {
+                let message = listed.message.as_ref();
+                let topic = message.map_or_else(String::new, |message| message.topic().to_owned());
+                let payload = PyBytes::new(py, message.map_or(&[][..], |message| message.payload()));
+                let publisher = message.map_or(-1, |message| publisher_of(message));
+                (listed.position, topic, listed.qos, listed.is_retain, payload, publisher)
+            })
+            .collect();
+        Ok((rows, if has_more { last } else { -1 }))
+    }
+}
+
+/// Encodes the properties that a server forwards, in the order of the standard's table, user properties last.
+///
+/// # Errors
+/// `ValueError` when a text is longer than 65,535 bytes or holds U+0000.
+#[pyfunction]
+#[pyo3(signature = (*, payload_format=None, content_type=None, response_topic=None, correlation_data=None,
+    user_properties=Vec::new()))]
+#[allow(clippy::needless_pass_by_value, reason = "as PyO3 hands it over")]
+pub fn encode_properties<'py>(
+    py: Python<'py>,
+    payload_format: Option<bool>,
+    content_type: Option<&str>,
+    response_topic: Option<&str>,
+    correlation_data: Option<&[u8]>,
+    user_properties: Vec<(String, String)>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut out = Vec::new();
+    if let Some(is_utf8) = payload_format {
+        Property { id: PropertyId::PayloadFormat, value: PropertyValue::Flag(is_utf8) }.encode(&mut out);
+    }
+    for (name, id, text) in [
+        ("content_type", PropertyId::ContentType, content_type),
+        ("response_topic", PropertyId::ResponseTopic, response_topic),
+    ] {
+        if let Some(text) = text {
+            check_text(name, text)?;
+            Property { id, value: PropertyValue::Text(text) }.encode(&mut out);
+        }
+    }
+    if let Some(data) = correlation_data {
+        if data.len() > usize::from(u16::MAX) {
+            return Err(key_error("correlation_data", "at most 65535 bytes"));
+        }
+        Property { id: PropertyId::CorrelationData, value: PropertyValue::Binary(data) }.encode(&mut out);
+    }
+    for (name, value) in &user_properties {
+        check_text("user_properties", name)?;
+        check_text("user_properties", value)?;
+        Property::user(name, value).encode(&mut out);
+    }
+    Ok(PyBytes::new(py, &out))
+}
+
+fn check_text(key: &str, text: &str) -> PyResult<()> {
+    if text.len() > usize::from(u16::MAX) || text.contains('\0') {
+        return Err(key_error(key, "at most 65535 bytes without U+0000"));
+    }
+    Ok(())
+}
