@@ -87,10 +87,16 @@ def config_with(folder: Path, **sections: Any) -> Config:
 
 
 @asynccontextmanager
-async def open_api(config: Config, clock: FakeClock | None = None) -> AsyncIterator[Api]:
-    """Open the API over the data folder of a configuration; hashing costs next to nothing."""
+async def open_api(config: Config, clock: FakeClock | None = None, *, runs: bool = True) -> AsyncIterator[Api]:
+    """Open the API over the data folder of a configuration; hashing costs next to nothing.
+
+    Args:
+        config: names the folder.
+        clock: `None`: a new one.
+        runs: whether the broker says that it serves clients.
+    """
     clock = clock or FakeClock()
-    about = About(node=config.node.name, version="9.9.9", is_running=lambda: True)
+    about = About(node=config.node.name, version="9.9.9", is_running=lambda: runs)
     lines: list[str] = []
     control = await open_control(config, clock, about, lines.append, PasswordHasher(time_cost=1, memory_kib=8))
     transport = httpx.ASGITransport(create_app(control), raise_app_exceptions=False, client=("192.0.2.1", 1234))
