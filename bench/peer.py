@@ -40,7 +40,8 @@ class Variant:
 class Peer:
     """One broker.
 
-    `best_of` names variants of which the better one is used; without it the first variant is.
+    `best_of` names variants of which the better one is used; without it the first variant is. `v5_port` names the port
+    for MQTT 5 where it is another one.
     """
 
     name: str
@@ -52,6 +53,12 @@ class Peer:
     variants: Mapping[str, Variant]
     best_of: Sequence[str]
     version: str
+    config_name: str
+    v5_port: str | None
+
+    def port_name(self, transport: str, *, is_v5: bool) -> str:
+        """Return which of its ports a client takes; some have one of their own for MQTT 5."""
+        return self.v5_port if is_v5 and self.v5_port else f"{transport}_port"
 
 
 def load(name: str, programs: Mapping[str, str]) -> Peer:
@@ -87,6 +94,8 @@ def load(name: str, programs: Mapping[str, str]) -> Peer:
         variants=variants,
         best_of=() if variant else data.get("best_of", ()),
         version=data.get("stated_version") or _version([*program, *data["version"]]),
+        config_name=data.get("config_name", "broker.conf"),
+        v5_port=data.get("v5_port"),
     )
 
 
@@ -168,7 +177,7 @@ def running(peer: Peer, variant: str, certificates: Certificates) -> Iterator[Ru
         chosen = peer.variants[variant]
         files = {"certfile": certificates.certfile, "keyfile": certificates.keyfile, "dir": folder}
         values = {key: str(value) for key, value in {**ports, **files}.items()}
-        config = folder / "broker.conf"
+        config = folder / peer.config_name
         config.write_text(_fill(f"{chosen.config}\n{peer.config}", values), encoding="utf-8")
         command = [*peer.program, *(_fill(word, values) for word in [*peer.command, *chosen.command])]
         log = folder / "log"

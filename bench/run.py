@@ -108,14 +108,15 @@ class Runner:
         }
         try:
             with peers.running(peer, variant, self._certificates) as broker:
-                report = self._measure(scenario, broker)
+                report = self._measure(scenario, peer, broker)
         except (peers.PeerError, LoadFailedError) as error:
             return {**record, "error": str(error)}
         return {**record, **report}
 
-    def _measure(self, scenario: scenarios.Scenario, broker: peers.RunningPeer) -> dict[str, Any]:
+    def _measure(self, scenario: scenarios.Scenario, peer: peers.Peer, broker: peers.RunningPeer) -> dict[str, Any]:
+        port = broker.ports[peer.port_name(scenario.transport, is_v5=bool(scenario.load.get("v5")))]
         target = [
-            "--target", f"127.0.0.1:{broker.ports[scenario.transport + '_port']}",
+            "--target", f"127.0.0.1:{port}",
             "--pid", str(broker.pid), *self._transport(scenario.transport),
         ]  # fmt: skip
         with contextlib.ExitStack() as stack:

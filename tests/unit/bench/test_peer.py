@@ -1,5 +1,7 @@
 """Peers: what is refused, and that every file of the folder can be read."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench import peer as peers
@@ -27,3 +29,10 @@ def test_variant_of_the_name_is_the_only_one() -> None:
     peer = peers.load("pybroker:two-shards", {"pybroker": "true"})
     assert list(peer.variants) == ["two-shards"]
     assert peer.title == "pybroker (two-shards)"
+
+
+def test_version_5_has_a_port_of_its_own_only_where_the_peer_says_so() -> None:
+    peer = peers.load("pybroker", {"pybroker": "true"})
+    assert peer.port_name("ws", is_v5=True) == "ws_port"
+    assert replace(peer, v5_port="other_port").port_name("tcp", is_v5=True) == "other_port"
+    assert replace(peer, v5_port="other_port").port_name("tcp", is_v5=False) == "tcp_port"
