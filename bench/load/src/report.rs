@@ -21,7 +21,6 @@ impl Figures {
     }
 
     /// Reads one figure; NaN if it is missing.
-    #[cfg(test)]
     pub fn get(&self, name: &str) -> f64 {
         self.0.get(name).copied().unwrap_or(f64::NAN)
     }

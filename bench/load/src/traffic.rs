@@ -231,7 +231,13 @@ fn report(
     }
     if settings.mode == Mode::Paced {
         report_latency(&mut report, harvests);
+        report_schedule(&mut report);
     } else {
+        let refills: u64 = harvests.iter().map(|harvest| harvest.refills).sum();
+        report.figures.set(
+            "publishes_per_refill",
+            report.balance.sent as f64 / refills as f64,
+        );
         report.notes.push(format!(
             "at most {} deliveries on the way",
             settings.outstanding
@@ -277,6 +283,19 @@ fn balance(topology: &Topology, harvests: &[Harvest]) -> Balance {
     balance
 }
 
+/// Marks a run that sent in bunches: half of its messages left later than the next one, or a millisecond, was due.
+fn report_schedule(report: &mut Report) {
+    let bound_us = (1e6 / report.settings.rate).min(1e3);
+    if report.figures.get("lateness_p50_us") > bound_us
+        || report.figures.get("lateness_p99_us") > 1e3
+    {
+        report.generator_limited = true;
+        report
+            .notes
+            .push("the schedule was not kept: latency and cost are not those of a trickle".into());
+    }
+}
+
 fn report_latency(report: &mut Report, harvests: &[Harvest]) {
     let sum = |pick: fn(&Harvest) -> &Latency| {
         let mut all = Latency::new();
@@ -290,4 +309,26 @@ fn report_latency(report: &mut Report, harvests: &[Harvest]) {
     sum(|harvest| &harvest.transit).report("transit", &mut report.figures);
     sum(|harvest| &harvest.lateness).report("lateness", &mut report.figures);
     report.latency_curve = latency.curve();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn is_marked(p50_us: f64, p99_us: f64) -> bool {
+        let settings = Settings::parse_from(["pybroker-load", "paced", "--rate", "10000"]);
+        let mut report = Report::new(&settings);
+        report.figures.set("lateness_p50_us", p50_us);
+        report.figures.set("lateness_p99_us", p99_us);
+        report_schedule(&mut report);
+        report.generator_limited
+    }
+
+    #[test]
+    fn bunched_trickle_is_marked() {
+        assert!(!is_marked(20.0, 300.0));
+        assert!(is_marked(150.0, 300.0));
+        assert!(is_marked(20.0, 3_700.0));
+    }
 }

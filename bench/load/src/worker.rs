@@ -52,6 +52,8 @@ pub struct Harvest {
     pub foreign: u64,
     /// Deliveries that a flood stopped waiting for.
     pub forgiven: u64,
+    /// Refills of a flood; each is one write of many messages.
+    pub refills: u64,
     /// From due time to arrival.
     pub latency: Latency,
     /// From send to arrival.
@@ -89,6 +91,7 @@ pub struct Worker<'a> {
     spins: bool,
     thread: usize,
     forgiven: u64,
+    refills: u64,
     progress: (u64, u64),
     lateness: Latency,
 }
@@ -126,6 +129,7 @@ impl<'a> Worker<'a> {
             spins: settings.spins(),
             thread,
             forgiven: 0,
+            refills: 0,
             progress: (0, 0),
             lateness: Latency::new(),
         };
@@ -260,6 +264,7 @@ impl<'a> Worker<'a> {
             publisher.flood(count, &mut link.out, board);
             self.fleet.flush(publisher.link)?;
             sent += count as u64;
+            self.refills += 1;
         }
         if sent > 0 || self.progress.0 != board.received.load(Ordering::Relaxed) {
             self.progress = (board.received.load(Ordering::Relaxed), board.now_ns());
@@ -359,6 +364,7 @@ impl<'a> Worker<'a> {
                 .sum(),
             foreign,
             forgiven: self.forgiven,
+            refills: self.refills,
             latency: traffic.latency,
             transit: traffic.transit,
             lateness: self.lateness,
