@@ -5,6 +5,7 @@ from typing import Any
 
 import pyotp
 
+from pybroker.config.sections.dashboard import DefaultMfa
 from tests.support.admin import ADMIN, PASSWORD, Api, config_with, open_api
 
 
@@ -135,8 +136,6 @@ async def test_unknown_mechanism_and_unknown_user(api: Api) -> None:
 
 
 async def test_default_factor_is_set_up_by_the_first_login(tmp_path: Path) -> None:
-    from pybroker.config.sections.dashboard import DefaultMfa
-
     config = config_with(tmp_path, dashboard={"default_mfa": DefaultMfa(mechanism="totp")})
     async with open_api(config) as api:
         wrong = await api.call("POST", "/login", {"username": ADMIN, "password": "wrong-123"})
