@@ -14,7 +14,7 @@ from admin.middleware.errors import on_defect, on_http_error
 from admin.middleware.headers import ReplyHeaders
 from admin.middleware.path import CanonicalPath
 from admin.resource import Resource
-from admin.routes import api_keys, audit, login, status, users
+from admin.routes import api_keys, audit, licence, login, status, users
 from admin.table import BASE, Row, by_path
 from pybroker.control.door import Control
 
@@ -23,6 +23,7 @@ ROWS: tuple[Row, ...] = (
     *users.ROWS,
     *api_keys.ROWS,
     *audit.ROWS,
+    *licence.ROWS,
     *status.ROWS,
 )
 """Every route of the API."""

@@ -34,6 +34,7 @@ from pybroker.events import EventBus
 from pybroker.listeners.service import ListenerService
 from pybroker.metrics.counters import Counters
 from pybroker.metrics.sys_topics import SysTopicsService
+from pybroker.namespaces.quota import ConnectionQuota
 from pybroker.namespaces.resolve import NoNamespaces
 from pybroker.plane.connect import Connector
 from pybroker.plane.pump import Pump
@@ -41,7 +42,7 @@ from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
 from pybroker.plane.settings import connect_settings, engine_settings, subscribe_settings
 from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
-from pybroker.ports import ListenerTraits
+from pybroker.ports import ListenerTraits, NamespaceResolver
 from pybroker.retained.service import RetainedService
 from pybroker.tasks import TaskSupervisor
 
@@ -111,7 +112,10 @@ class Broker:
             counters = Counters(engine, events)
             supervisor = TaskSupervisor()
             stack.push_async_callback(supervisor.stop)
-            self._start_plane(stack, engine, traits, events, supervisor)
+            registry = Registry()
+            gate = ConnectionQuota(NoNamespaces(), registry, lambda: control.licence.quota)
+            control.licence.attach(lambda: len(registry))
+            self._start_plane(stack, engine, traits, events, supervisor, registry, gate)
             sys_topics = SysTopicsService(engine, counters, events, self._clock, config.node.name, config.sys_topics)
             retained = RetainedService(engine, config.retainer.msg_clear_interval)
             listeners = ListenerService(engine, traits, announce, config.mqtt.idle_timeout)
@@ -120,6 +124,7 @@ class Broker:
             stack.callback(listeners.close_all)
             self._start_http(stack, supervisor, create_app(control))
             supervisor.spawn_restarting("control", control.run)
+            supervisor.spawn_restarting("licence", control.licence.run)
             sys_topics.publish_description()
             supervisor.spawn_restarting("sys_heartbeat", sys_topics.run_heartbeat)
             supervisor.spawn_restarting("sys_statistics", sys_topics.run_statistics)
@@ -146,10 +151,12 @@ class Broker:
         traits: dict[int, ListenerTraits],
         events: EventBus,
         supervisor: TaskSupervisor,
+        registry: Registry,
+        namespaces: NamespaceResolver,
     ) -> None:
         """Build the plane and start it with the engine; on the way out the engine is drained while the pump runs."""
         config, loop = self._config, asyncio.get_running_loop()
-        registry, locks = Registry(), ExclusiveLocks()
+        locks = ExclusiveLocks()
         settings = connect_settings(config)
         sessions = Sessions(
             engine, registry, self._clock, events, loop.call_later, locks.release_all, settings.max_session_expiry_s
@@ -160,7 +167,7 @@ class Broker:
             traits,
             AuthenticationChain(config.is_anonymous_allowed),
             NoBans(),
-            NoNamespaces(),
+            namespaces,
             events,
             supervisor.spawn,
             settings,

@@ -237,7 +237,6 @@ INERT: tuple[str, ...] = (
     "flapping_detect",
     "multi_tenancy",
     "limiter",
-    "license",
     "dashboard.listeners.http.num_acceptors",
     "dashboard.listeners.http.send_timeout",
     "dashboard.listeners.http.inet6",

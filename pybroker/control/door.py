@@ -16,6 +16,7 @@ from pybroker.control.api_keys import ApiKeys
 from pybroker.control.audit import AuditLog
 from pybroker.control.bootstrap import load_bootstrap_file
 from pybroker.control.configuration import Configuration
+from pybroker.control.licence import Licence
 from pybroker.control.login import Logins
 from pybroker.control.mfa import MfaEnrolment
 from pybroker.control.namespaces import ManagedNamespaces
@@ -60,6 +61,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     mfa: MfaEnrolment
     api_keys: ApiKeys
     audit: AuditLog
+    licence: Licence
 
     async def remove_namespace(self, namespace: str) -> None:
         """Delete a managed namespace with its users, their tokens and its keys."""
@@ -143,4 +145,5 @@ async def _build(
         mfa=MfaEnrolment(users, tokens),
         api_keys=keys,
         audit=AuditLog(database, clock, configuration),
+        licence=Licence(database, users.settings, clock, configuration),
     )
