@@ -128,6 +128,8 @@ def _lower(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     lowered = {name: _lower(part) for name, part in schema.items() if name != "$comment"}
+    if lowered.get("required") == []:
+        del lowered["required"]
     if "const" in lowered:
         lowered["enum"] = [lowered.pop("const")]
     for bound in ("Minimum", "Maximum"):
