@@ -14,9 +14,38 @@ Numbers that name things:
 from collections.abc import Sequence
 from typing import Final, final
 
+__all__ = [
+    "CLOSE_KEEPALIVE",
+    "CLOSE_KICKED",
+    "CLOSE_LISTENER",
+    "CLOSE_NAMES",
+    "CLOSE_NORMAL",
+    "CLOSE_PROTOCOL",
+    "CLOSE_QUEUE_FULL",
+    "CLOSE_QUOTA",
+    "CLOSE_SHUTDOWN",
+    "CLOSE_SLOW_CONSUMER",
+    "CLOSE_STALE",
+    "CLOSE_TAKEN_OVER",
+    "CLOSE_TCP",
+    "CLOSE_WITH_WILL",
+    "EVENT_AUTH",
+    "EVENT_CLOSED",
+    "EVENT_CONNECT",
+    "EVENT_LOG",
+    "EVENT_SHARD_FAILED",
+    "EVENT_SUBSCRIBE",
+    "EVENT_UNSUBSCRIBE",
+    "Connack",
+    "Connect",
+    "Engine",
+    "Will",
+    "encode_properties",
+]
+
 # Kinds of event: the first item of every tuple that `drain_events` returns.
 EVENT_CONNECT: Final[int]  # (kind, conn, Connect)
-EVENT_SUBSCRIBE: Final[int]  # (kind, conn, session, packet_id, subscription_id | 0, [FilterRequest, ...])
+EVENT_SUBSCRIBE: Final[int]  # (kind, conn, session, packet_id, subscription_id | 0, [_FilterRequest, ...])
 EVENT_UNSUBSCRIBE: Final[int]  # (kind, conn, session, packet_id, [filter, ...])
 EVENT_CLOSED: Final[int]  # (kind, conn, session, CloseCause number, reason code, session_expiry_s | -1, sends_will)
 EVENT_AUTH: Final[int]  # (kind, conn, session | -1, reason, method, data)
@@ -26,7 +55,7 @@ EVENT_SHARD_FAILED: Final[int]  # (kind, shard, text): a shard thread died; the 
 # What one SUBSCRIBE asks for: (filter as written, options byte: qos | no_local << 2 | retain_as_published << 3 |
 # retain_handling << 4, kind: 0 plain, 1 shared, 2 exclusive, reason: 0, or the code (0x8F) that its syntax earns,
 # inner filter without `$share/g/`, `$queue/` or `$exclusive/`, has_wildcard)
-FilterRequest = tuple[str, int, int, int, str, bool]
+_FilterRequest = tuple[str, int, int, int, str, bool]
 
 # Why a connection ended: the fourth item of EVENT_CLOSED; `CLOSE_NAMES[n]` is EMQX's word for the log and REST.
 CLOSE_NAMES: Final[tuple[str, ...]]
@@ -99,11 +128,12 @@ class Connack:
         reason_string: str | None = None,
         response_information: str | None = None,
         server_reference: str | None = None,
-        user_properties: Sequence[tuple[str, str]] = (),
+        user_properties: Sequence[tuple[str, str]] | None = None,
         authentication_method: str | None = None,
         authentication_data: bytes | None = None,
     ) -> Connack: ...
 
+@final
 class Engine:
     """Sockets, routing and QoS state of one broker process."""
 
@@ -201,12 +231,12 @@ class Engine:
         """
 
     def refuse(self, conn: int, reason: int, return_code: int, connack: Connack | None = None) -> None:
-        """Answer a CONNECT with a refusal (5.0: `reason`; 3.x: `return_code`) and close; `return_code` 0: bare close for 3.x."""
+        """Answer a CONNECT with a refusal (5.0: `reason`; 3.x: `return_code`, or nothing if it is 0) and close."""
 
     def challenge(self, conn: int, reason: int, connack: Connack) -> None:
         """Send AUTH (0x18 continue, 0x00 success of a re-authentication) and wait for the client's next packet."""
 
-    def grant(self, conn: int, packet_id: int, codes: bytes | None) -> None:
+    def grant(self, conn: int, packet_id: int, codes: bytes | None = None) -> None:
         """Answer the SUBSCRIBE that waits: one code per filter (0..2 granted QoS, or a 5.0 reason >= 0x80).
 
         None grants every filter as asked (lowered to the maximum QoS; syntax errors keep their code). The engine
@@ -266,7 +296,7 @@ class Engine:
         payload: bytes,
         qos: int,
         is_retain: bool,
-        properties: bytes = b"",
+        properties: bytes | None = None,
         expiry_s: int = 0,
     ) -> int:
         """Publish as the broker itself (no mountpoint). `properties`: encoded 5.0 properties that are forwarded.
@@ -314,7 +344,7 @@ def encode_properties(
     content_type: str | None = None,
     response_topic: str | None = None,
     correlation_data: bytes | None = None,
-    user_properties: Sequence[tuple[str, str]] = (),
+    user_properties: Sequence[tuple[str, str]] | None = None,
 ) -> bytes:
     """Encode properties that a server forwards, for `Engine.publish`; user properties keep their order.
 

@@ -13,7 +13,7 @@ from pybroker._core import Connect
 from pybroker.types import ClientId, Filter, ListenerId, Mountpoint, Namespace, Username
 
 FilterRequest: TypeAlias = tuple[str, int, int, int, str, bool]
-"""One filter of a SUBSCRIBE as the core hands it over; the fields are those of `_core.FilterRequest`."""
+"""One filter of a SUBSCRIBE as the core hands it over; the fields are those of `_core._FilterRequest`."""
 
 
 class ListenerTraits(msgspec.Struct, frozen=True, kw_only=True):

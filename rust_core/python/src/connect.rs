@@ -199,7 +199,7 @@ pub struct PyConnack(pub ConnackExtra);
 impl PyConnack {
     #[new]
     #[pyo3(signature = (*, assigned_client_id=None, server_keep_alive_s=None, session_expiry_s=None, reason_string=None,
-        response_information=None, server_reference=None, user_properties=Vec::new(), authentication_method=None,
+        response_information=None, server_reference=None, user_properties=None, authentication_method=None,
         authentication_data=None))]
     #[allow(
         clippy::too_many_arguments,
@@ -213,7 +213,7 @@ impl PyConnack {
         reason_string: Option<String>,
         response_information: Option<String>,
         server_reference: Option<String>,
-        user_properties: Vec<(String, String)>,
+        user_properties: Option<Vec<(String, String)>>,
         authentication_method: Option<String>,
         authentication_data: Option<Vec<u8>>,
     ) -> Self {
@@ -228,7 +228,7 @@ impl PyConnack {
             authentication_method: authentication_method.map(Into::into),
             authentication_data: authentication_data.map(Into::into),
         };
-        for (name, value) in &user_properties {
+        for (name, value) in &user_properties.unwrap_or_default() {
             extra.add_user_property(name, value);
         }
         Self(extra)

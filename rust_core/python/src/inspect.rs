@@ -129,7 +129,7 @@ impl PyEngine {
 /// `ValueError` when a text is longer than 65,535 bytes or holds U+0000.
 #[pyfunction]
 #[pyo3(signature = (*, payload_format=None, content_type=None, response_topic=None, correlation_data=None,
-    user_properties=Vec::new()))]
+    user_properties=None))]
 #[allow(clippy::needless_pass_by_value, reason = "as PyO3 hands it over")]
 pub fn encode_properties<'py>(
     py: Python<'py>,
@@ -137,7 +137,7 @@ pub fn encode_properties<'py>(
     content_type: Option<&str>,
     response_topic: Option<&str>,
     correlation_data: Option<&[u8]>,
-    user_properties: Vec<(String, String)>,
+    user_properties: Option<Vec<(String, String)>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut out = Vec::new();
     if let Some(is_utf8) = payload_format {
@@ -158,7 +158,7 @@ pub fn encode_properties<'py>(
         }
         Property { id: PropertyId::CorrelationData, value: PropertyValue::Binary(data) }.encode(&mut out);
     }
-    for (name, value) in &user_properties {
+    for (name, value) in &user_properties.unwrap_or_default() {
         check_text("user_properties", name)?;
         check_text("user_properties", value)?;
         Property::user(name, value).encode(&mut out);
