@@ -118,7 +118,7 @@ pub struct Settings {
     #[arg(long, default_value_t = 20)]
     pub window: usize,
     /// Floods keep at most this many deliveries on the way, all clients together.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 10_000)]
     pub outstanding: u64,
     /// Published messages per second, all publishers together (paced).
     #[arg(long, default_value_t = 10_000.0)]
