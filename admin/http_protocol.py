@@ -11,8 +11,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_HEAD_BYTES = 65_536
 """Request line and headers. Tokens and cookies are small; browsers send a few kB."""
 
-HEAD_TIMEOUT_S = 10.0
-"""From the connection, or the end of the request before, to the end of the headers once their first byte is there."""
+HEAD_TIMEOUT_S = 5.0
+"""From the connection, or from the first byte of a later request, to the end of the headers: they are a few kB."""
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 

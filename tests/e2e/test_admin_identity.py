@@ -1,19 +1,26 @@
 """Accounts and keys against a real broker: first start, restart, crash, TLS, and attacks on the wire."""
 
 import base64
+import contextlib
 import json
 import re
 import socket
 import ssl
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.broker import Broker
+import pytest
+
+from tests.support.broker import Broker, BrokerStartError
+from tests.support.certificates import Authority
 
 BrokerFactory = Callable[..., Broker]
+
+_LOGIN = b"POST /api/v5/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
 
 def free_port() -> int:
@@ -22,7 +29,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def settings(port: int, **more: str | bool) -> dict[str, str | bool]:
+def settings(port: int, **more: str | int) -> dict[str, str | int]:
     return {"dashboard.listeners.http.bind": f"127.0.0.1:{port}", **more}
 
 
@@ -57,11 +64,14 @@ def generated_password(broker: Broker) -> str:
 
 
 def exchange(port: int, request: bytes) -> bytes:
-    """Return everything that the server answers to raw bytes until it closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
+    """Return everything that the server answers to raw bytes until it closes or cuts off."""
+    answer = b""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=15) as connection,
+        contextlib.suppress(ConnectionResetError, BrokenPipeError),
+    ):
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
-        answer = b""
         while part := connection.recv(65_536):
             answer += part
     return answer
@@ -95,3 +105,132 @@ def test_users_keys_and_revocations_survive_a_crash(broker_factory: BrokerFactor
     assert call(port, "GET", "/users", auth=ended)[1]["code"] == "BAD_TOKEN"
     basic = base64.b64encode(f"{key['api_key']}:{key['api_secret']}".encode()).decode()
     assert call(port, "GET", "/user_scopes", auth=f"Basic {basic}")[0] == 200
+
+
+def test_damaged_database_stops_the_start_and_a_copy_brings_it_back(broker_factory: BrokerFactory) -> None:
+    port = free_port()
+    broker = broker_factory(settings(port))
+    password = generated_password(broker)
+    broker.stop()
+    database = broker.directory / "data" / "pybroker.db"
+    copy = database.read_bytes()
+    database.write_bytes(b"damaged" * 1_000)
+    with pytest.raises(BrokerStartError, match=r"exit code 3:[\s\S]*database is damaged[\s\S]*cp BACKUP "):
+        broker_factory(settings(port), directory=broker.directory)
+    database.write_bytes(copy)
+    broker_factory(settings(port), directory=broker.directory)
+    log_in(port, password)
+
+
+def test_second_broker_on_the_same_folder_is_refused(broker_factory: BrokerFactory) -> None:
+    first = broker_factory()
+    with pytest.raises(BrokerStartError, match="data folder is used by another broker"):
+        broker_factory(directory=first.directory)
+
+
+def test_https_serves_the_same_api(broker_factory: BrokerFactory, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    port, secure = free_port(), free_port()
+    keys = {
+        "dashboard.listeners.https.bind": f"127.0.0.1:{secure}",
+        "dashboard.listeners.https.ssl_options.certfile": str(pair.certfile),
+        "dashboard.listeners.https.ssl_options.keyfile": str(pair.keyfile),
+        "dashboard.default_password": "Secret-123",
+    }
+    broker = broker_factory(settings(port, **keys))
+    assert f"dashboard https://127.0.0.1:{secure}/" in broker.log
+    body = {"username": "admin", "password": "Secret-123"}
+    status, _ = call(secure, "POST", "/login", body, context=authority.client_context())
+    assert status == 200
+
+
+def test_broken_certificate_stops_the_start(broker_factory: BrokerFactory) -> None:
+    keys = {"dashboard.listeners.https.bind": f"127.0.0.1:{free_port()}"}
+    keys["dashboard.listeners.https.ssl_options.certfile"] = "/nonexistent.pem"
+    keys["dashboard.listeners.https.ssl_options.keyfile"] = "/nonexistent.key"
+    with pytest.raises(BrokerStartError, match=r"/nonexistent\.pem"):
+        broker_factory(keys)
+
+
+@pytest.fixture(scope="module")
+def shared_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Give the HTTP port of a broker that the attacks share."""
+    port = free_port()
+    broker = Broker.start(tmp_path_factory.mktemp("attacked"), settings(port))
+    yield port
+    assert call(port, "GET", "/status?format=json")[1]["app_status"] == "running"
+    broker.stop()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"content-length: 5\r\ntransfer-encoding: chunked",
+        b"content-length: 5\r\ncontent-length: 6",
+        b"transfer-encoding: chunked, identity",
+        b"transfer-encoding : chunked",
+        b"content-length: +5",
+        b"bad\x00name: 1",
+        b"x: a\r\n y: folded",
+    ],
+)
+def test_smuggled_requests_are_not_answered(shared_port: int, head: bytes) -> None:
+    answer = exchange(
+        shared_port,
+        b"POST /api/v5/login HTTP/1.1\r\nhost: x\r\n"
+        + head
+        + b"\r\n\r\n0\r\n\r\nGET /api/v5/status HTTP/1.1\r\nhost: x\r\n\r\n",
+    )
+    assert b"pybroker is running" not in answer
+
+
+def test_endless_head_is_cut_off(shared_port: int) -> None:
+    answer = exchange(shared_port, b"GET /status HTTP/1.1\r\n" + b"x: " + b"y" * 60_000 + b"\r\nz: " + b"y" * 60_000)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_many_headers_are_cut_off(shared_port: int) -> None:
+    many = b"".join(b"x%d: y\r\n" % number for number in range(20_000))
+    assert b"is running" not in exchange(shared_port, b"GET /status HTTP/1.1\r\n" + many + b"\r\n")
+
+
+def test_endless_trailers_are_cut_off(shared_port: int) -> None:
+    head = _LOGIN + b"transfer-encoding: chunked\r\n\r\n0\r\n"
+    assert b"200" not in exchange(shared_port, head + b"".join(b"x%d: y\r\n" % number for number in range(20_000)))
+
+
+def test_head_that_does_not_come_is_cut_off(shared_port: int) -> None:
+    started = time.monotonic()
+    with socket.create_connection(("127.0.0.1", shared_port), timeout=20) as connection:
+        connection.sendall(b"GET /status HTTP/1.1\r\nx: ")
+        assert connection.recv(1) == b""
+    assert 4 < time.monotonic() - started < 12
+
+
+def test_large_body_is_refused_by_its_length(shared_port: int) -> None:
+    head = _LOGIN + b"content-length: 99999999999\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", shared_port), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_guessing_at_login_ends_with_a_lock(broker_factory: BrokerFactory) -> None:
+    port = free_port()
+    broker = broker_factory(settings(port, **{"dashboard.default_password": "Secret-123"}))
+    guess = {"username": "admin", "password": "wrong-123"}
+    codes = [call(port, "POST", "/login", guess)[1]["code"] for _ in range(6)]
+    assert codes == ["BAD_USERNAME_OR_PWD"] * 5 + ["LOGIN_LOCKED"]
+    broker.kill()
+    broker_factory(settings(port), directory=broker.directory)
+    assert call(port, "POST", "/login", {**guess, "password": "Secret-123"})[1]["code"] == "LOGIN_LOCKED"
+
+
+def test_sessions_beyond_the_quota_are_refused(broker_factory: BrokerFactory) -> None:
+    broker = broker_factory(settings(free_port(), **{"license.connection_quota": 1}))
+    with socket.create_connection(("127.0.0.1", broker.port()), timeout=10) as first:
+        first.sendall(bytes.fromhex("10 0e 00 04 4d 51 54 54 05 02 00 0a 00 00 01 61"))
+        assert first.recv(4)[3] == 0
+        with socket.create_connection(("127.0.0.1", broker.port()), timeout=10) as second:
+            second.sendall(bytes.fromhex("10 0e 00 04 4d 51 54 54 05 02 00 0a 00 00 01 62"))
+            assert second.recv(4)[3] == 0x97
