@@ -64,6 +64,7 @@ class HttpServer:
         where = self._settings.bind
         try:
             self._config.load()
+            _limit_versions(self._config.ssl, self._settings)
         except (OSError, ssl.SSLError) as error:
             reason = (error.strerror or str(error)).lower()
             raise BrokerError(
@@ -115,6 +116,15 @@ def _tls(settings: HttpListener) -> dict[str, Any]:
         "ssl_ca_certs": options.cacertfile or None,
         "ssl_cert_reqs": asks,
     }
+
+
+def _limit_versions(context: ssl.SSLContext | None, settings: HttpListener) -> None:
+    """Offer the configured versions of TLS; 1.2 and 1.3 are all there are."""
+    if context is None or not isinstance(settings, HttpsListener):
+        return
+    versions = settings.ssl_options.versions
+    context.minimum_version = ssl.TLSVersion.TLSv1_2 if "tlsv1.2" in versions else ssl.TLSVersion.TLSv1_3
+    context.maximum_version = ssl.TLSVersion.TLSv1_3 if "tlsv1.3" in versions else ssl.TLSVersion.TLSv1_2
 
 
 class _Server(uvicorn.Server):

@@ -123,6 +123,7 @@ class Broker:
             listeners.open_all(config.listeners)
             stack.callback(listeners.close_all)
             self._start_http(stack, supervisor, create_app(control))
+            await control.audit.append_command(["start"])
             supervisor.spawn_restarting("control", control.run)
             supervisor.spawn_restarting("licence", control.licence.run)
             sys_topics.publish_description()

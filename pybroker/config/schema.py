@@ -248,7 +248,6 @@ INERT: tuple[str, ...] = (
     "dashboard.listeners.https.ipv6_v6only",
     "dashboard.listeners.https.proxy_header",
     "dashboard.listeners.https.ssl_options.crlfile",
-    "dashboard.listeners.https.ssl_options.versions",
     "dashboard.sample_interval",
     "dashboard.hwmark_expire_time",
     "dashboard.sso",

@@ -16,7 +16,7 @@ from pybroker.control.caller import Caller
 from pybroker.control.namespaces import ManagedNamespaces
 from pybroker.control.roles import KEY_ROLES, Role, parse_role
 from pybroker.control.scopes import check_key_scopes, default_key_scopes
-from pybroker.control.throttle import Throttle
+from pybroker.control.throttle import Limits, Throttle
 from pybroker.errors import Refused
 from pybroker.persistence.records import ApiKeyRecord
 from pybroker.persistence.sqlite import Database
@@ -36,8 +36,7 @@ _SALT_BYTES = 16
 
 # Guessing a generated secret is hopeless; those of a bootstrap file may be short. Counted per key and address, so that
 # nobody shuts out the owner.
-_MAX_FAILURES = 10
-_FAILURE_MS = 60_000
+_WRONG_SECRETS = Limits(max_failures=10, interval_ms=60_000, shut_ms=60_000)
 
 _BAD_KEY = ("BAD_API_KEY_OR_SECRET", "key or secret is wrong, disabled or expired")
 
@@ -62,7 +61,7 @@ class ApiKeys:
         self._database = database
         self._namespaces = namespaces
         self._clock = clock
-        self._failures = Throttle(clock, _MAX_FAILURES, _FAILURE_MS, _FAILURE_MS)
+        self._failures = Throttle(clock, lambda: _WRONG_SECRETS)
         self._changing = asyncio.Lock()
         self._names: dict[str, str] = {}
         self.table = RecordTable(database, "api_key", ApiKeyRecord)

@@ -17,7 +17,7 @@ from pybroker.control.audit import AuditLog
 from pybroker.control.bootstrap import load_bootstrap_file
 from pybroker.control.configuration import Configuration
 from pybroker.control.licence import Licence
-from pybroker.control.login import Logins
+from pybroker.control.login import Logins, login_limits
 from pybroker.control.mfa import MfaEnrolment
 from pybroker.control.namespaces import ManagedNamespaces
 from pybroker.control.password import PasswordHasher
@@ -115,13 +115,7 @@ async def _build(
     hasher: PasswordHasher,
 ) -> Control:
     configuration = Configuration(config)
-    dashboard = config.dashboard
-    limits = (
-        dashboard.unsuccessful_login_max_attempts,
-        int(dashboard.unsuccessful_login_interval),
-        int(dashboard.unsuccessful_login_lock_duration),
-    )
-    wrong_passwords, wrong_codes = Throttle(clock, *limits), Throttle(clock, *limits)
+    wrong_passwords, wrong_codes = (Throttle(clock, lambda: login_limits(configuration)) for _ in range(2))
     namespaces = ManagedNamespaces(database, clock, configuration)
     user_table = RecordTable(database, "user", UserRecord)
     tokens = Tokens(database, user_table, clock, configuration)

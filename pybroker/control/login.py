@@ -12,7 +12,7 @@ from pybroker.control.caller import Caller
 from pybroker.control.configuration import Configuration
 from pybroker.control.mfa import new_secret, qr_code, step_of
 from pybroker.control.password import PasswordHasher
-from pybroker.control.throttle import Throttle
+from pybroker.control.throttle import Limits, Throttle
 from pybroker.control.tokens import Tokens
 from pybroker.control.users import Users, user_key
 from pybroker.errors import Refused
@@ -177,3 +177,13 @@ class Logins:
         age_ms = configuration.dashboard.password_expired_time
         expires_in_s = (unlocked.password_changed_ms + age_ms - self._clock.wall_ms()) // 1_000 if age_ms else None
         return LoggedIn(token=token, user=unlocked, password_expires_in_s=expires_in_s)
+
+
+def login_limits(configuration: Configuration) -> Limits:
+    """Return how many failures lock an account, as the configuration says now."""
+    dashboard = configuration.current.dashboard
+    return Limits(
+        max_failures=dashboard.unsuccessful_login_max_attempts,
+        interval_ms=dashboard.unsuccessful_login_interval,
+        shut_ms=dashboard.unsuccessful_login_lock_duration,
+    )

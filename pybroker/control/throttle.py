@@ -1,7 +1,8 @@
 """Counting failures by a key, so that guessing ends: too many in a while, and the key is shut for a while."""
 
 from collections import OrderedDict
-from typing import TypeVar
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from pybroker.clock import Clock
 
@@ -11,21 +12,31 @@ _MAX_KEYS = 10_000
 T = TypeVar("T")
 
 
+class Limits(NamedTuple):
+    """When a key is shut.
+
+    Args:
+        max_failures: so many within the interval shut it.
+        interval_ms: how long a failure counts.
+        shut_ms: how long it stays shut.
+    """
+
+    max_failures: int
+    interval_ms: int
+    shut_ms: int
+
+
 class Throttle:
     """Failures of the last interval by key.
 
     Args:
         clock: tells the time.
-        max_failures: so many within the interval shut the key.
-        interval_ms: how long a failure counts.
-        shut_ms: how long the key stays shut.
+        limits: asked at each failure, so that a changed configuration holds at once.
     """
 
-    def __init__(self, clock: Clock, max_failures: int, interval_ms: int, shut_ms: int) -> None:
+    def __init__(self, clock: Clock, limits: Callable[[], Limits]) -> None:
         self._clock = clock
-        self._max_failures = max_failures
-        self._interval_ms = interval_ms
-        self._shut_ms = shut_ms
+        self._limits = limits
         self._failures: OrderedDict[str, list[int]] = OrderedDict()
         self._shut: OrderedDict[str, int] = OrderedDict()
 
@@ -41,11 +52,11 @@ class Throttle:
 
     def fail(self, key: str) -> bool:
         """Count one failure and return whether it shut the key."""
-        now = self._clock.now_ms()
-        recent = [at for at in self._failures.pop(key, ()) if at > now - self._interval_ms]
+        now, limits = self._clock.now_ms(), self._limits()
+        recent = [at for at in self._failures.pop(key, ()) if at > now - limits.interval_ms]
         recent.append(now)
-        if len(recent) >= self._max_failures:
-            _remember(self._shut, key, now + self._shut_ms)
+        if len(recent) >= limits.max_failures:
+            _remember(self._shut, key, now + limits.shut_ms)
             return True
         _remember(self._failures, key, recent)
         return False

@@ -19,7 +19,7 @@ from pybroker.control.namespaces import ManagedNamespaces
 from pybroker.control.password import PasswordHasher, check_password, generate_password
 from pybroker.control.roles import USER_ROLES, Role, parse_role
 from pybroker.control.scopes import ALL, UNSET, check_user_scopes, effective_scopes
-from pybroker.control.throttle import Throttle
+from pybroker.control.throttle import Limits, Throttle
 from pybroker.control.tokens import Tokens
 from pybroker.errors import Refused
 from pybroker.persistence.records import SettingRecord, UserRecord
@@ -37,8 +37,7 @@ MAX_USERNAME = 100
 _USERNAME = re.compile(r"[A-Za-z0-9_]+")
 _DEFAULT_USERNAME = "default_username"
 
-_MAX_WRONG_PASSWORDS = 5
-_WRONG_PASSWORD_MS = 300_000
+_WRONG_OLD_PASSWORDS = Limits(max_failures=5, interval_ms=300_000, shut_ms=300_000)
 
 ScopesGiven = Sequence[str] | Literal["unset"] | None
 """`scopes` of a request: a list, the word, or `None` where the field is missing."""
@@ -81,7 +80,7 @@ class Users:
         self._clock = clock
         self._configuration = configuration
         self._wrong_logins = wrong_logins
-        self._wrong_passwords = Throttle(clock, _MAX_WRONG_PASSWORDS, _WRONG_PASSWORD_MS, _WRONG_PASSWORD_MS)
+        self._wrong_passwords = Throttle(clock, lambda: _WRONG_OLD_PASSWORDS)
         self.table = table
         self.settings = RecordTable(database, "setting", SettingRecord)
         # Held from a check to the write that rests on it.

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.broker import Broker, BrokerStartError
+from tests.support.broker import Broker, BrokerStartError, Setting
 from tests.support.certificates import Authority
 
 BrokerFactory = Callable[..., Broker]
@@ -29,7 +29,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def settings(port: int, **more: str | int) -> dict[str, str | int]:
+def settings(port: int, **more: Setting) -> dict[str, Setting]:
     return {"dashboard.listeners.http.bind": f"127.0.0.1:{port}", **more}
 
 
@@ -122,6 +122,13 @@ def test_damaged_database_stops_the_start_and_a_copy_brings_it_back(broker_facto
     log_in(port, password)
 
 
+def test_start_is_audited(broker_factory: BrokerFactory) -> None:
+    port = free_port()
+    broker_factory(settings(port, **{"log.audit.enable": True, "dashboard.default_password": "Secret-123"}))
+    records = call(port, "GET", "/audit?from=cli", auth=log_in(port, "Secret-123"))[1]["data"]
+    assert [record["args"] for record in records] == [["start"]]
+
+
 def test_second_broker_on_the_same_folder_is_refused(broker_factory: BrokerFactory) -> None:
     first = broker_factory()
     with pytest.raises(BrokerStartError, match="data folder is used by another broker"):
@@ -132,17 +139,22 @@ def test_https_serves_the_same_api(broker_factory: BrokerFactory, tmp_path: Path
     authority = Authority(tmp_path)
     pair = authority.server()
     port, secure = free_port(), free_port()
-    keys = {
+    keys: dict[str, Setting] = {
         "dashboard.listeners.https.bind": f"127.0.0.1:{secure}",
         "dashboard.listeners.https.ssl_options.certfile": str(pair.certfile),
         "dashboard.listeners.https.ssl_options.keyfile": str(pair.keyfile),
+        "dashboard.listeners.https.ssl_options.versions": ["tlsv1.3"],
         "dashboard.default_password": "Secret-123",
     }
-    broker = broker_factory(settings(port, **keys))
+    broker = broker_factory({**settings(port), **keys})
     assert f"dashboard https://127.0.0.1:{secure}/" in broker.log
     body = {"username": "admin", "password": "Secret-123"}
     status, _ = call(secure, "POST", "/login", body, context=authority.client_context())
     assert status == 200
+    older = authority.client_context()
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(urllib.error.URLError):
+        call(secure, "GET", "/status", context=older)
 
 
 def test_broken_certificate_stops_the_start(broker_factory: BrokerFactory) -> None:
