@@ -11,4 +11,4 @@ cdef class Pump:
     cdef Connector _connector
     cdef Subscriber _subscriber
     cdef Sessions _sessions
-    cdef list _handlers
+    cdef dict _handlers

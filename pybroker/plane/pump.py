@@ -66,7 +66,7 @@ class Pump:
         self._on_failure = on_failure
         self._loop: AbstractEventLoop | None = None
         self._turn_timer: TimerHandle | None = None
-        table: dict[int, Callable[[Event], None]] = {
+        self._handlers: dict[int, Callable[[Event], None]] = {
             EVENT_CONNECT: self._on_connect,
             EVENT_SUBSCRIBE: self._on_subscribe,
             EVENT_UNSUBSCRIBE: self._on_unsubscribe,
@@ -75,7 +75,6 @@ class Pump:
             EVENT_LOG: self._on_log,
             EVENT_SHARD_FAILED: self._on_shard_failed,
         }
-        self._handlers = [table.get(kind, self._on_unknown) for kind in range(max(table) + 1)]
 
     def start(self, loop: AbstractEventLoop) -> None:
         """Watch the core's descriptors; where no shard is a thread, also drive the one shard from the loop."""
@@ -156,9 +155,6 @@ class Pump:
     def _on_shard_failed(self, event: Event) -> None:
         _, shard, text = cast("tuple[int, int, str]", event)
         self._on_failure(f"shard {shard} has failed: {text}")
-
-    def _on_unknown(self, event: Event) -> None:
-        core_logger.error("unknown_event", kind=event[0])
 
     def _on_error(self, event: Event, error: Exception) -> None:
         """Log a handler's failure with its client and end that connection; the others go on."""

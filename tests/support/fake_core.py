@@ -76,7 +76,9 @@ class FakeEngine:
         self.counts: dict[str, int] = {}
         self.published: list[tuple[str, bytes, bool]] = []
         self.will_reason = 0
+        self.expired = 3
         self.raises: Exception | None = None
+        self.is_driven = False
         self.turn_due_ms: int | None = None
 
     def as_core(self) -> Engine:
@@ -95,7 +97,7 @@ class FakeEngine:
         return 10
 
     def shard_fd(self) -> int:
-        return -1 if self.turn_due_ms is None else 11
+        return 11 if self.is_driven else -1
 
     def turn(self) -> int | None:
         self.calls.append(("turn",))
@@ -182,7 +184,7 @@ class FakeEngine:
 
     def retained_expire(self) -> int:
         self.calls.append(("retained_expire",))
-        return 3
+        return self.expired
 
 
 class FakeTimer:

@@ -81,6 +81,14 @@ def test_broken_file_is_logged_with_its_name_and_changes_nothing(file: Path) -> 
     ]
 
 
+def test_files_that_mean_the_same_are_not_called_reloaded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, engine = watching(file)
+    monkeypatch.setattr(engine, "reload_tls", lambda number: False)
+    with structlog.testing.capture_logs() as lines:
+        watch.reload()
+    assert lines == []
+
+
 def test_operator_may_have_all_files_read(file: Path) -> None:
     watch, engine = watching(file)
     with structlog.testing.capture_logs() as lines:

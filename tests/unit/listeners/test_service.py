@@ -1,6 +1,7 @@
 """Listeners: from configuration to the engine, and what a failure looks like."""
 
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -92,10 +93,10 @@ def test_every_setting_reaches_the_engine() -> None:
     }
 
 
-def test_tls_and_websocket_reach_the_engine(tmp_path: object) -> None:
+def test_tls_and_websocket_reach_the_engine(tmp_path: Path) -> None:
     files = [f"{tmp_path}/{name}" for name in ("cert", "key", "ca")]
     for file in files:
-        open(file, "w").close()
+        Path(file).touch()
     config = configured(
         'listeners.wss.a.bind="[::1]:0"',
         f'listeners.wss.a.ssl_options.certfile="{files[0]}"',
@@ -141,6 +142,25 @@ def test_traits_tell_the_pipeline_what_the_listener_wants(parts: Parts) -> None:
         1: ListenerTraits(id=ListenerId("unix:a"), mountpoint="m/", enable_authn="quick_deny_anonymous")
     }
     assert parts.lines == ["listener unix:a started on /run/x.sock"]
+
+
+def test_certificates_are_watched_while_the_listener_is_open(parts: Parts, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("cert.pem", "key.pem")]
+    for file in files:
+        file.write_text("one")
+    config = configured(
+        'listeners.ssl.a.bind="127.0.0.1:0"',
+        f'listeners.ssl.a.ssl_options.certfile="{files[0]}"',
+        f'listeners.ssl.a.ssl_options.keyfile="{files[1]}"',
+    )
+    parts.open(config.listeners)
+    files[1].write_text("another")
+    parts.service.certificates.poll()
+    assert parts.engine.named("reload_tls") == [("reload_tls", 2)]
+    parts.service.stop(ListenerId("ssl:a"))
+    files[1].write_text("a third")
+    parts.service.certificates.poll()
+    assert len(parts.engine.named("reload_tls")) == 1
 
 
 def test_address_in_use_names_listener_address_and_remedy(parts: Parts) -> None:

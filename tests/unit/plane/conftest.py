@@ -64,6 +64,7 @@ class Plane:
     heard: list[str] = field(default_factory=list)
     spawned: list[Coroutine[object, object, object]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    has_listeners: bool = True
 
     def __post_init__(self) -> None:
         core = self.engine.as_core()
@@ -97,7 +98,7 @@ class Plane:
         self.authorizer = Authorizer("loopback")
         self.subscriber = Subscriber(core, self.registry, self.locks, self.authorizer, self.events, SubscribeSettings())
         self.pump = Pump(core, self.registry, self.connector, self.subscriber, self.sessions, self.failures.append)
-        for name in EventBus.__slots__:
+        for name in EventBus.__slots__ if self.has_listeners else ():
             getattr(self.events, name).listen(lambda event, name=name: self.heard.append(name))
 
     def connect(self, conn: int, connect: FakeConnect | None = None) -> None:

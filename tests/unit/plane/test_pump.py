@@ -114,10 +114,10 @@ def test_failing_subscribe_ends_its_connection(plane: Plane) -> None:
 
 
 def test_defect_elsewhere_is_only_logged(plane: Plane) -> None:
-    plane.engine.waiting = [(EVENT_CLOSED, 1, 0), (EVENT_SHARD_FAILED,), (EVENT_LOG, "x", "y", {})]
+    plane.engine.waiting = [(EVENT_CLOSED, 1, 0), (EVENT_SHARD_FAILED,), (99, 1), (EVENT_LOG, "x", "y", {})]
     with structlog.testing.capture_logs() as lines:
         plane.pump.drain()
-    assert [line["event"] for line in lines] == ["event_failed"] * 3
+    assert [line["event"] for line in lines] == ["event_failed"] * 4
     assert plane.engine.calls == []
 
 
@@ -141,6 +141,7 @@ def test_threads_need_one_reader(plane: Plane) -> None:
 
 def test_driven_shard_turns_when_readable_and_when_due(plane: Plane) -> None:
     loop = FakeLoop()
+    plane.engine.is_driven = True
     plane.engine.turn_due_ms = 250
     plane.pump.start(loop.as_loop())
     assert len(plane.engine.named("turn")) == 1
@@ -151,11 +152,22 @@ def test_driven_shard_turns_when_readable_and_when_due(plane: Plane) -> None:
     loop.timers[0].callback()
     assert len(plane.engine.named("turn")) == 3
     drive = loop.readers[11]
+    plane.engine.turn_due_ms = None
+    drive()
+    assert loop.timers == []
     plane.pump.stop()
     assert loop.readers == {}
-    assert loop.timers == []
     drive()
-    assert len(plane.engine.named("turn")) == 3
+    assert len(plane.engine.named("turn")) == 4
+
+
+def test_stopping_forgets_the_timer_of_a_driven_shard(plane: Plane) -> None:
+    loop = FakeLoop()
+    plane.engine.is_driven = True
+    plane.engine.turn_due_ms = 250
+    plane.pump.start(loop.as_loop())
+    plane.pump.stop()
+    assert loop.timers == []
 
 
 def test_storm_of_connects_makes_no_task_and_no_timer(plane: Plane) -> None:

@@ -6,6 +6,7 @@ from pybroker._core import CLOSE_KICKED, CLOSE_NORMAL, CLOSE_STALE, CLOSE_TAKEN_
 from pybroker.events import Departure
 from pybroker.plane.registry import NEVER_S, OFFLINE
 from pybroker.plane.settings import ConnectSettings
+from pybroker.plane.will import Wills
 from pybroker.ports import ListenerTraits
 from pybroker.types import ClientId, ListenerId
 from tests.support.fake_core import FakeConnect, FakeWill
@@ -305,6 +306,7 @@ def test_kick_may_leave_the_session(plane: Plane) -> None:
     plane.connect(1, kept())
     assert plane.sessions.kick(ClientId("c"), ends=False)
     plane.close(1, cause=CLOSE_KICKED)
+    assert plane.sessions.kick(ClientId("c"), ends=False)
     assert plane.has_session()
     assert plane.sessions.kick(ClientId("c"))
     assert not plane.has_session()
@@ -338,3 +340,21 @@ def test_registry_lists_and_finds(plane: Plane) -> None:
     assert plane.registry.at(2) is None
     plane.close(1, 0, CLOSE_TCP, expiry_s=0)
     assert plane.registry.at(0) is None
+
+
+def test_plane_that_nobody_listens_to_works_the_same() -> None:
+    plane = Plane(has_listeners=False)
+    plane.connect(1, kept())
+    plane.connect(2, kept())
+    plane.close(2)
+    assert not plane.session().is_online
+    assert plane.heard == []
+
+
+def test_wills_that_wait_for_the_end_of_their_connection_are_counted(plane: Plane) -> None:
+    wills = Wills(plane.engine.as_core(), plane.registry)
+    plane.connect(1, kept(will=FakeWill()))
+    wills.part(plane.session(), ends_session=False)
+    assert len(wills) == 1
+    wills.on_parted_end(1, sends_will=True)
+    assert len(wills) == 0

@@ -219,3 +219,18 @@ def test_what_was_granted_and_given_up_is_told(plane: Plane) -> None:
     plane.subscriber.on_unsubscribe(1, 0, 7, ["a"])
     assert [(event.filter, event.options) for event in granted] == [("a", 0x2D)]
     assert [event.filter for event in given_up] == ["a"]
+
+
+def test_two_filters_may_be_refused_at_once_and_nobody_need_listen() -> None:
+    plane = Plane(has_listeners=False)
+    connected(plane)
+    wanted = [request("a", 1), request("b", 1, 0x8F), request("c", 1, 0x8F)]
+    assert codes_for(plane, *wanted) == bytes([1, 0x8F, 0x8F])
+    plane.subscriber.on_unsubscribe(1, 0, 5, ["a"])
+    assert plane.engine.calls[-1] == ("release", 1, 5)
+
+
+def test_giving_one_of_two_exclusive_topics_back_keeps_the_other(exclusive: Plane) -> None:
+    codes_for(exclusive, request("$exclusive/t"), request("$exclusive/u"))
+    exclusive.subscriber.on_unsubscribe(1, 0, 5, ["$exclusive/t"])
+    assert codes_for(exclusive, request("$exclusive/u"), request("$exclusive/t"), conn=2, slot=1) == bytes([0x97, 0])

@@ -8,7 +8,11 @@ from tests.support.wire import eventually
 
 
 def test_sweep_says_how_many_went() -> None:
-    assert RetainedService(FakeEngine().as_core(), 0).sweep() == 3
+    engine = FakeEngine()
+    service = RetainedService(engine.as_core(), 0)
+    assert service.sweep() == 3
+    engine.expired = 0
+    assert service.sweep() == 0
 
 
 async def test_no_interval_means_no_sweep() -> None:
