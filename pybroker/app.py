@@ -112,6 +112,7 @@ class Broker:
             counters = Counters(engine, events)
             supervisor = TaskSupervisor()
             stack.push_async_callback(supervisor.stop)
+            self._watch_signals(stack)
             registry = Registry()
             gate = ConnectionQuota(NoNamespaces(), registry, lambda: control.licence.quota)
             control.licence.attach(lambda: len(registry))
@@ -119,7 +120,7 @@ class Broker:
             sys_topics = SysTopicsService(engine, counters, events, self._clock, config.node.name, config.sys_topics)
             retained = RetainedService(engine, config.retainer.msg_clear_interval)
             listeners = ListenerService(engine, traits, announce, config.mqtt.idle_timeout)
-            self._watch_signals(stack, listeners)
+            self._watch_hang_up(stack, listeners)
             listeners.open_all(config.listeners)
             stack.callback(listeners.close_all)
             self._start_http(stack, supervisor, create_app(control))
@@ -227,13 +228,19 @@ class Broker:
         self._is_serving = False
         logger.info("broker_stopping", reason=self._failure or "signal")
 
-    def _watch_signals(self, stack: AsyncExitStack, listeners: ListenerService) -> None:
+    def _watch_signals(self, stack: AsyncExitStack) -> None:
+        """Stop on SIGTERM and SIGINT; watched until the plane has stopped, so that a second SIGINT is heard."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop_asked.set)
         loop.add_signal_handler(signal.SIGINT, self._on_interrupt)
+        stack.callback(loop.remove_signal_handler, signal.SIGINT)
+        stack.callback(loop.remove_signal_handler, signal.SIGTERM)
+
+    def _watch_hang_up(self, stack: AsyncExitStack, listeners: ListenerService) -> None:
+        """Read the certificates again on SIGHUP."""
+        loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, listeners.certificates.reload)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            stack.callback(loop.remove_signal_handler, number)
+        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
     def _on_interrupt(self) -> None:
         """Stop in order; the second time, at once."""

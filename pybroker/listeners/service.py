@@ -4,6 +4,7 @@ The engine binds and accepts; here stands which listeners there are. `traits` is
 the engine's number, and it is filled before the first connection of a listener can be drained.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -114,7 +115,7 @@ class ListenerService:
             number, address = self._engine.open_listener(specification(kind, name, settings, self._idle_timeout_ms))
         except OSError as error:
             where = settings.bind if isinstance(settings, UnixListener) else settings.bind.render()
-            reason = (error.strerror or str(error)).lower()
+            reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
             raise BrokerError(
                 f"listener {listener} cannot listen on {where}: {reason}; "
                 f"stop what uses it or change listeners.{kind}.{name}.bind"
