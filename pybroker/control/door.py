@@ -47,7 +47,11 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """Every service that an operator can reach."""
+    """Every service that an operator can reach.
+
+    Args:
+        bootstrap_failure: why the bootstrap file of API keys was not loaded; `None`: it was, or there is none.
+    """
 
     about: About
     clock: Clock
@@ -62,6 +66,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: ApiKeys
     audit: AuditLog
     licence: Licence
+    bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
         """Delete a managed namespace with its users, their tokens and its keys."""
@@ -124,8 +129,9 @@ async def _build(
     for part in (namespaces.table, users, tokens.table, keys):
         await part.load()
     await users.ensure_default(announce)
+    bootstrap_failure = None
     if config.api_key.bootstrap_file:
-        await load_bootstrap_file(config.api_key.bootstrap_file, keys, namespaces)
+        bootstrap_failure = await load_bootstrap_file(config.api_key.bootstrap_file, keys, namespaces)
     return Control(
         about=about,
         clock=clock,
@@ -140,4 +146,5 @@ async def _build(
         api_keys=keys,
         audit=AuditLog(database, clock, configuration),
         licence=Licence(database, users.settings, clock, configuration),
+        bootstrap_failure=bootstrap_failure,
     )

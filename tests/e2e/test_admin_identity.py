@@ -124,7 +124,8 @@ def test_damaged_database_stops_the_start_and_a_copy_brings_it_back(broker_facto
 
 def test_start_is_audited(broker_factory: BrokerFactory) -> None:
     port = free_port()
-    broker_factory(settings(port, **{"log.audit.enable": True, "dashboard.default_password": "Secret-123"}))
+    keys: dict[str, Setting] = {"log.audit.enable": True, "dashboard.default_password": "Secret-123"}
+    broker_factory({**settings(port), **keys})
     records = call(port, "GET", "/audit?from=cli", auth=log_in(port, "Secret-123"))[1]["data"]
     assert [record["args"] for record in records] == [["start"]]
 

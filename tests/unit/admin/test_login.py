@@ -1,5 +1,6 @@
 """Logging in and out, tokens and their life."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,38 @@ async def test_hardened_profile_refuses_the_factory_password(tmp_path: Path) -> 
     async with open_api(config) as api:
         reply = await api.call("POST", "/login", {"username": ADMIN, "password": "public"})
         assert (reply.status_code, reply.json()["code"]) == (401, "BAD_USERNAME_OR_PWD")
+
+
+async def test_guesses_at_the_same_time_do_not_get_past_the_lock(api: Api) -> None:
+    wrong = {"username": ADMIN, "password": "wrong-123"}
+    right = {"username": ADMIN, "password": PASSWORD}
+    bodies = [*[wrong] * 9, right]
+    replies = await asyncio.gather(*(api.call("POST", "/login", body) for body in bodies))
+    codes = [reply.json()["code"] for reply in replies if reply.status_code != 200]
+    assert codes.count("BAD_USERNAME_OR_PWD") == 5
+    assert set(codes) == {"BAD_USERNAME_OR_PWD", "LOGIN_LOCKED"}
+
+
+async def test_login_that_races_a_password_change_yields_no_token(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify = api.control.hasher.verify
+
+    async def verify_slowly(password_hash: str | None, password: str) -> bool:
+        is_right = await verify(password_hash, password)
+        await api.control.users.reset_password(ADMIN, "Another-456")
+        return is_right
+
+    monkeypatch.setattr(api.control.hasher, "verify", verify_slowly)
+    reply = await api.call("POST", "/login", {"username": ADMIN, "password": PASSWORD})
+    assert (reply.status_code, reply.json()["code"]) == (401, "BAD_USERNAME_OR_PWD")
+    assert len(api.control.tokens.table) == 0
+
+
+async def test_token_of_a_deleted_user_is_not_brought_back_by_its_use(api: Api) -> None:
+    token = await api.add_user("v")
+    admin = await api.log_in()
+    api.clock.advance(1_800_000)
+    await asyncio.gather(
+        api.call("DELETE", "/users/v", auth=admin), *(api.call("GET", "/user_scopes", auth=token) for _ in range(5))
+    )
+    assert (await api.call("GET", "/user_scopes", auth=token)).json()["code"] == "BAD_TOKEN"
+    assert {record.owner for record in api.control.tokens.table} == {"local:admin"}

@@ -65,3 +65,13 @@ async def test_missing_file_loads_none_and_starts(tmp_path: Path) -> None:
     )
     async with open_api(config) as api:
         assert len(api.control.api_keys.table) == 0
+        assert api.control.bootstrap_failure == "file cannot be read: FileNotFoundError"
+
+
+async def test_failure_names_the_line_and_not_its_content(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_text("k1:s3cret\nk2:s3cret:boss\n", encoding="utf-8")
+    config = msgspec.structs.replace(config_with(tmp_path), api_key=ApiKeySettings(bootstrap_file=str(file)))
+    async with open_api(config) as api:
+        assert api.control.bootstrap_failure == "line 2 is wrong: Role does not exist"
+    assert "s3cret" not in caplog.text
