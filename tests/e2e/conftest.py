@@ -12,6 +12,7 @@ from tests.e2e.adapters.mosquitto_client import PROGRAMS, MosquittoClient
 from tests.e2e.adapters.mqttjs_client import MqttjsClient, NodeBridge
 from tests.support.broker import Broker, Setting, Settings
 from tests.support.certificates import Authority, KeyPair
+from tests.support.dialer import Dialer
 
 _LISTENERS = {
     Transport.TCP: ("tcp", "default"),
@@ -124,3 +125,11 @@ def _endpoint(broker: Broker, transport: Transport, cacertfile: Path, pair: KeyP
         cacertfile if has_tls else None,
         pair if transport is Transport.MUTUAL_TLS else None,
     )
+
+
+@pytest.fixture
+async def dial(unique: str) -> AsyncIterator[Dialer]:
+    """Open raw connections to any listener."""
+    dialer = Dialer(unique)
+    yield dialer
+    await dialer.aclose()

@@ -26,6 +26,11 @@ class Authority:
         self.cacertfile = directory / f"{name}.pem"
         self._ca.cert_pem.write_to_path(self.cacertfile)
 
+    @property
+    def private_key(self) -> bytes:
+        """The authority's own key as PEM, to sign revocation lists."""
+        return self._ca.private_key_pem.bytes()
+
     def server(self, file_name: str = "server", *names: str) -> KeyPair:
         """Issue a server certificate, for localhost and 127.0.0.1 unless names are given."""
         return self._write(self._ca.issue_cert(*(names or ("localhost", "127.0.0.1"))), file_name)

@@ -76,6 +76,12 @@ class SocketStream:
                 return cls(*await asyncio.open_unix_connection(address.path))
             return cls(*await asyncio.open_connection(address.host, address.port, ssl=tls, server_hostname=server_name))
 
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS session, if there is one."""
+        found: ssl.SSLObject | None = self._writer.get_extra_info("ssl_object")
+        return found
+
     async def read(self) -> bytes:
         """Return the next bytes, `b""` at the end."""
         return await self._reader.read(65536)

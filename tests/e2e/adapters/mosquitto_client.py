@@ -4,6 +4,7 @@ A client id belongs to the subscribing process; publishing ones get ids of the p
 """
 
 import asyncio
+import contextlib
 import shutil
 from typing import ClassVar
 
@@ -80,7 +81,8 @@ class MosquittoClient(Client):
 
     async def _disconnect(self) -> None:
         if self._process is not None:
-            self._process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
             await self._finish(self._process)
 
     async def _cut(self) -> None:
@@ -90,8 +92,13 @@ class MosquittoClient(Client):
 
     async def _finish(self, process: asyncio.subprocess.Process) -> None:
         self._process = None
-        async with asyncio.timeout(PATIENCE_S):
-            await process.wait()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            raise
+        finally:
             assert self._reading is not None
             await self._reading
 
