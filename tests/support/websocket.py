@@ -12,11 +12,29 @@ from typing import Self
 from tests.support.packets import WireError
 from tests.support.wire import PATIENCE_S, Address, SocketStream
 
-__all__ = ["BINARY", "CLOSE", "CONTINUATION", "PING", "PONG", "TEXT", "HandshakeError", "WebSocketStream", "frame"]
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "CONTINUATION",
+    "PING",
+    "PONG",
+    "TEXT",
+    "UPGRADE",
+    "HandshakeError",
+    "WebSocketStream",
+    "frame",
+]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+UPGRADE = (
+    b"GET /mqtt HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+"""A good request, for tests that send it in pieces or do not look at the answer."""
 
 
 class HandshakeError(Exception):
