@@ -6,7 +6,7 @@ own any more is stale: it settles a parted will and nothing else. Who may connec
 
 from collections.abc import Callable
 
-from pybroker._core import CLOSE_KICKED, CLOSE_NAMES, CLOSE_TAKEN_OVER, Engine
+from pybroker._core import CLOSE_KICKED, CLOSE_NAMES, CLOSE_STALE, CLOSE_TAKEN_OVER, Engine
 from pybroker.clock import Clock
 from pybroker.events import Client, Departure, EventBus, Signal
 from pybroker.plane.deadlines import Deadlines, Handle
@@ -49,19 +49,22 @@ class Sessions:
         self._events = events
         self._on_end = on_end
         self._wills = Wills(engine, registry)
+        # Connections whose session was given to another one, until their end is reported.
+        self._replaced_by: dict[int, int] = {}
         self._deadlines: Deadlines[Session] = Deadlines(clock, call_later, self._on_due)
 
     def open(self, applicant: Applicant) -> tuple[Session, bool]:
         """Give an admitted applicant its session; return it and whether it was there before.
 
-        A live connection with the same client id is ended first, with DISCONNECT 0x8E. [MQTT5-3.1.4-3] [MQTT3-3.1.4-2]
+        A live connection with the same client id is ended by the engine, with DISCONNECT 0x8E, when its session is
+        dropped or the new connection is accepted. [MQTT5-3.1.4-3] [MQTT3-3.1.4-2]
         """
         old = self._registry.find(applicant.client_id)
         if old is None:
             return self._create(applicant), False
         is_kept = not applicant.is_clean_start and _can_go_on(old, applicant)
         if old.conn != OFFLINE:
-            self._take_over(old, is_kept)
+            self._take_over(old, applicant.conn, is_kept)
         if not is_kept:
             # [MQTT5-3.1.2-4] [MQTT3-3.1.2-6] A will that was still delayed is sent before the new session begins.
             self._end(old, self._events.session_discarded)
@@ -82,8 +85,11 @@ class Sessions:
         """
         session = self._registry.connected_at(slot, conn)
         if session is None:
+            self._replaced_by.pop(conn, None)
             self._wills.on_parted_end(conn, sends_will)
             return
+        if cause == CLOSE_STALE:
+            self._end_replaced(conn)
         session.conn = OFFLINE
         session.disconnected_at_ms = self._clock.wall_ms()
         if final_expiry_s >= 0:
@@ -139,10 +145,10 @@ class Sessions:
         self._events.session_created.emit(session)
         return session
 
-    def _take_over(self, session: Session, is_kept: bool) -> None:
-        """End the connection of a session for a newer one; its report arrives later and is stale then."""
+    def _take_over(self, session: Session, conn: int, is_kept: bool) -> None:
+        """Take a session from its connection for a newer one; the report of its end arrives later and is stale then."""
         self._wills.part(session, not is_kept)
-        self._engine.disconnect(session.conn, SESSION_TAKEN_OVER, CLOSE_TAKEN_OVER)
+        self._replaced_by[session.conn] = conn
         session.conn = OFFLINE
         session.disconnected_at_ms = self._clock.wall_ms()
         if self._events.client_disconnected:
@@ -150,6 +156,12 @@ class Sessions:
             self._events.client_disconnected.emit(Departure(session, cause, SESSION_TAKEN_OVER))
         if is_kept:
             self._events.session_taken_over.emit(session)
+
+    def _end_replaced(self, conn: int) -> None:
+        """End the connection that `conn` was to replace: as `conn` had gone, the engine has left the older one alone."""
+        for older, newer in self._replaced_by.items():
+            if newer == conn:
+                self._engine.disconnect(older, SESSION_TAKEN_OVER, CLOSE_TAKEN_OVER)
 
     def _resume(self, session: Session, applicant: Applicant) -> None:
         if session.deadline is not None:
