@@ -158,7 +158,7 @@ class Sessions:
             self._events.session_taken_over.emit(session)
 
     def _end_replaced(self, conn: int) -> None:
-        """End the connection that `conn` was to replace: as `conn` had gone, the engine has left the older one alone."""
+        """End the connection that `conn` was to replace: `conn` had gone, so the engine left the older one alone."""
         for older, newer in self._replaced_by.items():
             if newer == conn:
                 self._engine.disconnect(older, SESSION_TAKEN_OVER, CLOSE_TAKEN_OVER)
