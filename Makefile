@@ -149,7 +149,7 @@ check: | toolchain ## what CI runs: lint and test
 fuzz: target/tools/bin/cargo-fuzz ## fuzz every parser, FUZZ_SECONDS each
 	@for name in $$($< list --fuzz-dir tests/fuzz); do \
 	    echo "fuzzing $$name for $(FUZZ_SECONDS) s"; \
-	    RUSTC_BOOTSTRAP=1 $< run --fuzz-dir tests/fuzz "$$name" -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048; \
+	    RUSTC_BOOTSTRAP=1 $< run --fuzz-dir tests/fuzz "$$name" -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=64 || exit 1; \
 	done
 
 target/tools/bin/cargo-fuzz: | toolchain

@@ -48,7 +48,8 @@ fn check_match(name: &str, filter: &str, group: Option<&str>) {
     let is_match = topic::matches(filter, name);
     let mut trie = Trie::new();
     let mut found = Matches::default();
-    let added = trie.subscribe(filter, group, SubscriberId(7), SubscriptionOptions::new(1));
+    let options = SubscriptionOptions { qos: 1, ..SubscriptionOptions::default() };
+    let added = trie.subscribe(filter, group, SubscriberId(7), options);
     trie.find(name, &mut found);
     assert_eq!(
         is_match,
