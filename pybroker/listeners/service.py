@@ -191,6 +191,7 @@ def specification(kind: ListenerType, name: str, settings: AnyListener, idle_tim
         spec["tls"] = _tls(settings.ssl_options)
     if isinstance(settings, WsListener | WssListener):
         spec["websocket"] = _websocket(settings.websocket)
+        spec["max_silence_ms"] = int(settings.websocket.idle_timeout or 0)
     return spec
 
 

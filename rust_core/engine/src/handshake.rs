@@ -165,7 +165,7 @@ impl Shard {
             }
         };
         if is_superseded {
-            return self.close(conn, Cause::TakenOver, ReasonCode::SessionTakenOver as u8, Some(false));
+            return self.close(conn, Cause::TakenOver, ReasonCode::SessionTakenOver as u8, None);
         }
         self.go_on(conn);
     }

@@ -119,6 +119,7 @@ def test_tls_and_websocket_reach_the_engine(tmp_path: Path) -> None:
         "fail_if_no_peer_cert": True,
         "versions": ["tlsv1.3"],
     }
+    assert spec["max_silence_ms"] == 7_200_000
     assert spec["websocket"] == {
         "path": "/m",
         "max_frame_bytes": 1024,
