@@ -102,6 +102,7 @@ run: build ## start the broker with the quick dev build
 
 fmt: $(DEV) ## lay out Rust and Python sources
 	cargo fmt --all
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml
 	$(PY) -m ruff check --fix --quiet .
 	$(PY) -m ruff format .
 
@@ -110,8 +111,11 @@ lint: | toolchain ## layout, clippy, ruff, mypy, import layers, stub
 
 lint-rust: $(TOOLS)
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	PYO3_ENVIRONMENT_SIGNATURE="$$($(PY) -c 'import sys; print("cpython-%d.%d-64bit" % sys.version_info[:2])')" \
 	    cargo clippy $(LOCKED) --workspace --all-targets --keep-going -- -D warnings
+	@# The fuzz crate is only checked here; the path keeps libFuzzer itself from being compiled for that.
+	CUSTOM_LIBFUZZER_PATH=/dev/null CARGO_TARGET_DIR=target cargo check --quiet --manifest-path tests/fuzz/Cargo.toml --bins
 
 lint-python: build $(DEV)
 	@status=0; check() { echo "$$*"; "$$@" || status=1; }; \

@@ -48,7 +48,10 @@ fn check_match(name: &str, filter: &str, group: Option<&str>) {
     let is_match = topic::matches(filter, name);
     let mut trie = Trie::new();
     let mut found = Matches::default();
-    let options = SubscriptionOptions { qos: 1, ..SubscriptionOptions::default() };
+    let options = SubscriptionOptions {
+        qos: 1,
+        ..SubscriptionOptions::default()
+    };
     let added = trie.subscribe(filter, group, SubscriberId(7), options);
     trie.find(name, &mut found);
     assert_eq!(
