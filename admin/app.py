@@ -14,7 +14,7 @@ from admin.middleware.errors import on_defect, on_http_error
 from admin.middleware.headers import ReplyHeaders
 from admin.middleware.path import CanonicalPath
 from admin.resource import Resource
-from admin.routes import api_keys, audit, licence, login, status, users
+from admin.routes import api_keys, audit, licence, login, nodes, statistics, status, users
 from admin.table import BASE, Row, by_path
 from pybroker.control.door import Control
 
@@ -25,6 +25,8 @@ ROWS: tuple[Row, ...] = (
     *audit.ROWS,
     *licence.ROWS,
     *status.ROWS,
+    *nodes.ROWS,
+    *statistics.ROWS,
 )
 """Every route of the API."""
 
@@ -32,7 +34,7 @@ ROWS: tuple[Row, ...] = (
 def create_app(control: Control) -> Starlette:
     """Return the application over `control`."""
     dashboard = control.configuration.current.dashboard
-    routes: list[BaseRoute] = [Route("/status", Resource(control, "/status", status.ROWS))]
+    routes: list[BaseRoute] = [Route(path, Resource(control, path, rows)) for path, rows in by_path(status.ROWS)]
     for path, rows in by_path(ROWS):
         routes.append(Route(BASE + _pattern(path), Resource(control, path, rows)))
     if dashboard.swagger_support:

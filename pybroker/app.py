@@ -13,7 +13,9 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -24,11 +26,13 @@ from admin.server import HttpServer
 from pybroker import __version__
 from pybroker._core import Engine
 from pybroker.auth.authorizer import Authorizer
-from pybroker.auth.banned import NoBans
+from pybroker.auth.banned import BanList
 from pybroker.auth.chain import AuthenticationChain
 from pybroker.clock import Clock
 from pybroker.config.schema import Config
+from pybroker.control.configuration import Configuration, open_configuration
 from pybroker.control.door import About, Control, open_control
+from pybroker.control.plane import Plane
 from pybroker.errors import BrokerError
 from pybroker.events import EventBus
 from pybroker.listeners.service import ListenerService
@@ -36,13 +40,14 @@ from pybroker.metrics.counters import Counters
 from pybroker.metrics.sys_topics import SysTopicsService
 from pybroker.namespaces.quota import ConnectionQuota
 from pybroker.namespaces.resolve import NoNamespaces
+from pybroker.persistence.sqlite import Database, open_database
 from pybroker.plane.connect import Connector
 from pybroker.plane.pump import Pump
 from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
 from pybroker.plane.settings import connect_settings, engine_settings, subscribe_settings
 from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
-from pybroker.ports import ListenerTraits, NamespaceResolver
+from pybroker.ports import ListenerTraits
 from pybroker.retained.service import RetainedService
 from pybroker.tasks import TaskSupervisor
 
@@ -57,8 +62,12 @@ _OWN_FILES = 64
 _FEW_FILES = 10_000
 
 
-def serve(config: Config) -> int:
+def serve(config: Config, set_log_level: Callable[[str, str], None] | None = None) -> int:
     """Run the broker until it is told to stop; return the exit code.
+
+    Args:
+        config: as loaded.
+        set_log_level: changes the level of `console` or `file`; `None`: nothing is logged.
 
     Raises:
         BrokerError: it could not start, or a part of it failed for good.
@@ -66,7 +75,7 @@ def serve(config: Config) -> int:
     """
     raise_file_limit(config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Broker(config).run())
+        return runner.run(Broker(config, set_log_level=set_log_level).run())
 
 
 def raise_file_limit(config: Config) -> None:
@@ -81,16 +90,66 @@ def raise_file_limit(config: Config) -> None:
         logger.warning("file_limit_is_low", limit=hard, max_connections=wanted or "infinity")
 
 
+def build_plane(
+    configuration: Configuration,
+    clock: Clock,
+    supervisor: TaskSupervisor,
+    set_log_level: Callable[[str, str], None],
+) -> Plane:
+    """Build everything between the engine and the operators, on the running loop; nothing is started.
+
+    Raises:
+        OSError: the engine could not be created.
+    """
+    config = configuration.current
+    threads = config.node.io_threads
+    if threads is None:
+        threads = min(len(os.sched_getaffinity(0)), MAX_IO_THREADS)
+    engine = Engine(threads, config.node.name)
+    engine.configure(engine_settings(config))
+    events, registry, locks = EventBus(), Registry(), ExclusiveLocks()
+    traits: dict[int, ListenerTraits] = {}
+    counters = Counters(engine, events)
+    settings = connect_settings(config)
+    call_later = asyncio.get_running_loop().call_later
+    sessions = Sessions(engine, registry, clock, events, call_later, locks.release_all, settings.max_session_expiry_s)
+    bans, chain = BanList(clock.wall_s), AuthenticationChain(config.is_anonymous_allowed)
+    gate = ConnectionQuota(NoNamespaces(), registry, lambda: configuration.current.license.connection_quota)
+    connector = Connector(engine, sessions, traits, chain, bans, gate, events, supervisor.spawn, settings)
+    authorizer = Authorizer(config.authorization.sys_topics)
+    return Plane(
+        engine=engine,
+        events=events,
+        registry=registry,
+        sessions=sessions,
+        connector=connector,
+        subscriber=Subscriber(engine, registry, locks, authorizer, events, subscribe_settings(config)),
+        locks=locks,
+        authorizer=authorizer,
+        chain=chain,
+        bans=bans,
+        listeners=ListenerService(engine, traits, announce, config.mqtt.idle_timeout),
+        counters=counters,
+        sys_topics=SysTopicsService(engine, counters, events, clock, config.node.name, config.sys_topics),
+        retained=RetainedService(engine, config.retainer.msg_clear_interval),
+        set_log_level=set_log_level,
+    )
+
+
 class Broker:
     """One broker and its parts. Built on the running loop by `run`.
 
     Args:
         config: checked configuration.
         clock: tells the time.
+        set_log_level: changes the level of `console` or `file`; `None`: nothing is logged.
     """
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: Config, clock: Clock | None = None, set_log_level: Callable[[str, str], None] | None = None
+    ) -> None:
         self._config = config
+        self._set_log_level = set_log_level or (lambda target, level: None)
         self._clock = clock or Clock()
         self._stop_asked = asyncio.Event()
         self._failure = ""
@@ -103,97 +162,62 @@ class Broker:
             BrokerError: it could not start, or a shard died.
             ConfigError: the configuration cannot be put into effect.
         """
-        config = self._config
         async with AsyncExitStack() as stack:
-            control = await self._open_control(stack)
-            engine = self._build_engine()
-            traits: dict[int, ListenerTraits] = {}
-            events = EventBus()
-            counters = Counters(engine, events)
+            # Closed last, so that every part can store until its end.
+            database = await asyncio.to_thread(open_database, Path(self._config.node.data_dir))
+            stack.callback(database.close)
+            configuration = await open_configuration(database, self._config)
+            config = self._config = configuration.current
             supervisor = TaskSupervisor()
+            plane = build_plane(configuration, self._clock, supervisor, self._set_log_level)
+            control = await self._open_control(stack, configuration, database, plane)
             stack.push_async_callback(supervisor.stop)
             self._watch_signals(stack)
-            registry = Registry()
-            gate = ConnectionQuota(NoNamespaces(), registry, lambda: control.licence.quota)
-            control.licence.attach(lambda: len(registry))
-            self._start_plane(stack, engine, traits, events, supervisor, registry, gate)
-            sys_topics = SysTopicsService(engine, counters, events, self._clock, config.node.name, config.sys_topics)
-            retained = RetainedService(engine, config.retainer.msg_clear_interval)
-            listeners = ListenerService(engine, traits, announce, config.mqtt.idle_timeout)
-            self._watch_hang_up(stack, listeners)
-            listeners.open_all(config.listeners)
-            stack.callback(listeners.close_all)
+            self._start_plane(stack, plane)
+            self._watch_hang_up(stack, plane.listeners)
+            plane.listeners.open_all(config.listeners)
+            stack.callback(plane.listeners.close_all)
             self._start_http(stack, supervisor, create_app(control))
             await control.audit.append_command(["start"])
             supervisor.spawn_restarting("control", control.run)
             supervisor.spawn_restarting("licence", control.licence.run)
-            sys_topics.publish_description()
-            supervisor.spawn_restarting("sys_heartbeat", sys_topics.run_heartbeat)
-            supervisor.spawn_restarting("sys_statistics", sys_topics.run_statistics)
-            supervisor.spawn_restarting("retained_sweep", retained.run)
-            supervisor.spawn_restarting("certificates", listeners.certificates.run)
+            plane.sys_topics.publish_description()
+            supervisor.spawn_restarting("sys_heartbeat", plane.sys_topics.run_heartbeat)
+            supervisor.spawn_restarting("sys_statistics", plane.sys_topics.run_statistics)
+            supervisor.spawn_restarting("retained_sweep", plane.retained.run)
+            supervisor.spawn_restarting("certificates", plane.listeners.certificates.run)
             await self._serve()
         if self._failure:
             raise BrokerError(self._failure)
         return 0
 
-    def _build_engine(self) -> Engine:
-        config = self._config
-        threads = config.node.io_threads
-        if threads is None:
-            threads = min(len(os.sched_getaffinity(0)), MAX_IO_THREADS)
-        engine = Engine(threads, config.node.name)
-        engine.configure(engine_settings(config))
-        return engine
-
-    def _start_plane(
-        self,
-        stack: AsyncExitStack,
-        engine: Engine,
-        traits: dict[int, ListenerTraits],
-        events: EventBus,
-        supervisor: TaskSupervisor,
-        registry: Registry,
-        namespaces: NamespaceResolver,
-    ) -> None:
-        """Build the plane and start it with the engine; on the way out the engine is drained while the pump runs."""
-        config, loop = self._config, asyncio.get_running_loop()
-        locks = ExclusiveLocks()
-        settings = connect_settings(config)
-        sessions = Sessions(
-            engine, registry, self._clock, events, loop.call_later, locks.release_all, settings.max_session_expiry_s
-        )
-        connector = Connector(
-            engine,
-            sessions,
-            traits,
-            AuthenticationChain(config.is_anonymous_allowed),
-            NoBans(),
-            namespaces,
-            events,
-            supervisor.spawn,
-            settings,
-        )
-        authorizer = Authorizer(config.authorization.sys_topics)
-        subscriber = Subscriber(engine, registry, locks, authorizer, events, subscribe_settings(config))
-        pump = Pump(engine, registry, connector, subscriber, sessions, self._fail)
+    def _start_plane(self, stack: AsyncExitStack, plane: Plane) -> None:
+        """Start the engine and the pump; on the way out the engine is drained while the pump runs."""
+        loop, engine = asyncio.get_running_loop(), plane.engine
+        pump = Pump(engine, plane.registry, plane.connector, plane.subscriber, plane.sessions, self._fail)
 
         async def stop() -> None:
             # [MQTT5-3.14.2-1] 5.0 clients are told; the loop lives on, so that their last events are handled.
             await loop.run_in_executor(None, engine.shutdown, SERVER_SHUTTING_DOWN, DRAIN_MS)
             pump.stop()
             pump.drain_all()
-            sessions.stop()
+            plane.sessions.stop()
 
         engine.start()
         pump.start(loop)
         stack.push_async_callback(stop)
 
-    async def _open_control(self, stack: AsyncExitStack) -> Control:
-        """Open the database and what operators reach; closed last, so that every part can store until its end."""
-        config = self._config
-        about = About(node=config.node.name, version=__version__, is_running=lambda: self._is_serving)
-        control = await open_control(config, self._clock, about, announce)
+    async def _open_control(
+        self, stack: AsyncExitStack, configuration: Configuration, database: Database, plane: Plane
+    ) -> Control:
+        """Build what operators reach."""
+        about = About(
+            node=self._config.node.name,
+            version=__version__,
+            started_ms=self._clock.now_ms(),
+            is_running=lambda: self._is_serving,
+        )
+        control = await open_control(configuration, database, plane, self._clock, about, announce)
         stack.callback(control.close)
         return control
 

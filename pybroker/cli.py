@@ -119,12 +119,12 @@ def serve(file: Path | None, data: str | None, sets: tuple[str, ...]) -> int:
     Keys come from --set, then from variables such as PYBROKER__MQTT__MAX_INFLIGHT=64, then from the file.
     """
     loaded = _load(file, data, sets)
-    with log.writing(loaded.config.log, loaded.config.node.data_dir):
+    with log.writing(loaded.config.log, loaded.config.node.data_dir) as writer:
         for warning in loaded.warnings:
             structlog.get_logger("pybroker.config").warning(warning)
         # Loaded here, so that the other commands do not pay for the core; by name, because nothing imports `app`.
-        run_broker: Callable[[Config], int] = import_module("pybroker.app").serve
-        return run_broker(loaded.config)
+        run_broker: Callable[[Config, Callable[[str, str], None]], int] = import_module("pybroker.app").serve
+        return run_broker(loaded.config, writer.set_level)
 
 
 @commands.command()

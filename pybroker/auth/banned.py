@@ -1,11 +1,128 @@
-"""The list of those who may not connect."""
+"""The list of those who may not connect: names, patterns, addresses and networks, each with its end.
+
+What stands here decides; where it is stored and who may change it is not asked. An entry whose time is over bans
+nobody, whether or not it has been swept.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Literal
 
 from pybroker.ports import Applicant
 
+BanKind = Literal["clientid", "username", "peerhost", "clientid_re", "username_re", "peerhost_net"]
 
-class NoBans:
-    """The empty list; implements `ports.Banned`."""
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class BanList:
+    """The list; implements `ports.Banned`. An empty one costs a truth test a CONNECT.
+
+    Args:
+        now_s: wall clock, in seconds.
+    """
+
+    def __init__(self, now_s: Callable[[], int]) -> None:
+        self._now_s = now_s
+        self._names: dict[BanKind, dict[str, int | None]] = {"clientid": {}, "username": {}, "peerhost": {}}
+        self._patterns: dict[BanKind, dict[str, tuple[re.Pattern[str], int | None]]] = {
+            "clientid_re": {},
+            "username_re": {},
+        }
+        self._networks: dict[str, tuple[_Network, int | None]] = {}
+
+    def add(self, kind: BanKind, who: str, until_s: int | None) -> None:
+        """Ban somebody; an entry that is there is replaced.
+
+        Args:
+            kind: what `who` is.
+            who: in the spelling of `normalize`.
+            until_s: wall seconds; `None`: without end.
+        """
+        if kind == "peerhost_net":
+            self._networks[who] = (ipaddress.ip_network(who), until_s)
+        elif kind in self._patterns:
+            self._patterns[kind][who] = (re.compile(who), until_s)
+        else:
+            self._names[kind][who] = until_s
+
+    def remove(self, kind: BanKind, who: str) -> None:
+        """Lift a ban; a missing one is no error."""
+        if kind == "peerhost_net":
+            self._networks.pop(who, None)
+        elif kind in self._patterns:
+            self._patterns[kind].pop(who, None)
+        else:
+            self._names[kind].pop(who, None)
 
     def is_banned(self, applicant: Applicant) -> bool:
-        """Return false."""
-        return False
+        """Whether the applicant's client id, user name or address is banned now."""
+        return self.covers(applicant.client_id, applicant.username, applicant.connect.peer[0])
+
+    def covers(self, client_id: str, username: str | None, host: str) -> bool:
+        """Whether an entry bans this client now; O(patterns + networks).
+
+        Args:
+            client_id: as the broker uses it.
+            username: `None`: none, which no entry names.
+            host: address without port; empty for a unix socket, which no entry names.
+        """
+        names = self._names
+        if _holds(names["clientid"].get(client_id, 0), self._now_s):
+            return True
+        if username is not None and _holds(names["username"].get(username, 0), self._now_s):
+            return True
+        if self._matches("clientid_re", client_id):
+            return True
+        if username is not None and self._matches("username_re", username):
+            return True
+        return bool(host and (names["peerhost"] or self._networks)) and self._covers_host(host)
+
+    def _matches(self, kind: BanKind, text: str) -> bool:
+        entries = self._patterns[kind].values()
+        return any(pattern.search(text) and _holds(until_s, self._now_s) for pattern, until_s in entries)
+
+    def _covers_host(self, host: str) -> bool:
+        address = address_of(host)
+        if _holds(self._names["peerhost"].get(str(address), 0), self._now_s):
+            return True
+        networks = self._networks.values()
+        return any(address in network and _holds(until_s, self._now_s) for network, until_s in networks)
+
+
+def normalize(kind: BanKind, who: str) -> str:
+    """Return `who` in the one spelling under which it is stored.
+
+    Raises:
+        ValueError: it is empty, or no address, network or regular expression where one is needed.
+    """
+    if not who:
+        raise ValueError("who must not be empty")
+    if kind == "peerhost":
+        return str(address_of(who))
+    if kind == "peerhost_net":
+        return str(ipaddress.ip_network(who, strict=False))
+    if kind in ("clientid_re", "username_re"):
+        try:
+            re.compile(who)
+        except re.error as error:
+            raise ValueError(f"regular expression is not valid: {error}") from None
+    return who
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address; one of IPv4 that is written in IPv6 is that of IPv4.
+
+    Raises:
+        ValueError: the text is no address.
+    """
+    address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _holds(until_s: int | None, now_s: Callable[[], int]) -> bool:
+    """Whether an entry still bans; 0 stands for no entry."""
+    return until_s is None or (until_s != 0 and until_s > now_s())

@@ -6,12 +6,12 @@ and reads what is stored.
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from pybroker.clock import Clock
-from pybroker.config.schema import Config
+from pybroker.control.about import EDITION, About
 from pybroker.control.api_keys import ApiKeys
 from pybroker.control.audit import AuditLog
 from pybroker.control.bootstrap import load_bootstrap_file
@@ -20,30 +20,18 @@ from pybroker.control.licence import Licence
 from pybroker.control.login import Logins, login_limits
 from pybroker.control.mfa import MfaEnrolment
 from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.nodes import Nodes
 from pybroker.control.password import PasswordHasher
+from pybroker.control.plane import Plane
+from pybroker.control.statistics import Statistics
 from pybroker.control.throttle import Throttle
 from pybroker.control.tokens import SWEEP_S, Tokens
 from pybroker.control.users import Users
 from pybroker.persistence.records import UserRecord
-from pybroker.persistence.sqlite import Database, open_database
+from pybroker.persistence.sqlite import Database
 from pybroker.persistence.table import RecordTable
 
-EDITION = "ee"
-"""Edition that clients of EMQX are told everywhere; they offer less to another one."""
-
-
-class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What this process is.
-
-    Args:
-        node: its name.
-        version: of the program.
-        is_running: whether the broker serves clients; asked each time.
-    """
-
-    node: str
-    version: str
-    is_running: Callable[[], bool]
+__all__ = ["EDITION", "About", "Control", "open_control"]
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +54,9 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: ApiKeys
     audit: AuditLog
     licence: Licence
+    plane: Plane
+    nodes: Nodes
+    statistics: Statistics
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
@@ -80,46 +71,62 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
             await asyncio.sleep(SWEEP_S)
 
     def close(self) -> None:
-        """Finish what is being written and close the database."""
+        """Finish what is being done; the database is closed by its owner."""
         self.audit.close()
         self.hasher.close()
-        self.database.close()
 
 
 async def open_control(
-    config: Config, clock: Clock, about: About, announce: Callable[[str], None], hasher: PasswordHasher | None = None
+    configuration: Configuration,
+    database: Database,
+    plane: Plane,
+    clock: Clock,
+    about: About,
+    announce: Callable[[str], None],
+    hasher: PasswordHasher | None = None,
 ) -> Control:
-    """Open the database and build every service.
+    """Build every service and read what is stored.
 
     Args:
-        config: as loaded.
+        configuration: in effect.
+        database: open; its owner closes it after the services.
+        plane: what operators look at and act on.
         clock: tells the time.
         about: what this process is.
         announce: takes the line with the password of a new default administrator.
         hasher: hashes passwords; `None`: with the usual cost.
 
     Raises:
-        StoreError: the database cannot be used.
+        StoreError: a record cannot be read.
     """
-    database = await asyncio.to_thread(open_database, Path(config.node.data_dir))
     hasher = hasher or PasswordHasher()
     try:
-        return await _build(config, clock, about, announce, database, hasher)
+        identity = await _open_identity(configuration, database, clock, announce, hasher)
+        operations = await _open_operations(configuration, database, plane, clock, about)
     except BaseException:
         hasher.close()
-        database.close()
         raise
+    control = Control(
+        about=about,
+        clock=clock,
+        configuration=configuration,
+        database=database,
+        audit=AuditLog(database, clock, configuration),
+        **identity,
+        **operations,
+    )
+    control.licence.attach(lambda: len(plane.registry))
+    return control
 
 
-async def _build(
-    config: Config,
-    clock: Clock,
-    about: About,
-    announce: Callable[[str], None],
+async def _open_identity(
+    configuration: Configuration,
     database: Database,
+    clock: Clock,
+    announce: Callable[[str], None],
     hasher: PasswordHasher,
-) -> Control:
-    configuration = Configuration(config)
+) -> dict[str, Any]:
+    """Return the services of users, keys and the quota by their field of `Control`."""
     wrong_passwords, wrong_codes = (Throttle(clock, lambda: login_limits(configuration)) for _ in range(2))
     namespaces = ManagedNamespaces(database, clock, configuration)
     user_table = RecordTable(database, "user", UserRecord)
@@ -130,21 +137,27 @@ async def _build(
         await part.load()
     await users.ensure_default(announce)
     bootstrap_failure = None
-    if config.api_key.bootstrap_file:
-        bootstrap_failure = await load_bootstrap_file(config.api_key.bootstrap_file, keys, namespaces)
-    return Control(
-        about=about,
-        clock=clock,
-        configuration=configuration,
-        database=database,
-        namespaces=namespaces,
-        hasher=hasher,
-        users=users,
-        tokens=tokens,
-        logins=Logins(users, tokens, hasher, clock, wrong_passwords, wrong_codes, configuration),
-        mfa=MfaEnrolment(users, tokens),
-        api_keys=keys,
-        audit=AuditLog(database, clock, configuration),
-        licence=Licence(database, users.settings, clock, configuration),
-        bootstrap_failure=bootstrap_failure,
-    )
+    if file := configuration.current.api_key.bootstrap_file:
+        bootstrap_failure = await load_bootstrap_file(file, keys, namespaces)
+    return {
+        "namespaces": namespaces,
+        "hasher": hasher,
+        "users": users,
+        "tokens": tokens,
+        "logins": Logins(users, tokens, hasher, clock, wrong_passwords, wrong_codes, configuration),
+        "mfa": MfaEnrolment(users, tokens),
+        "api_keys": keys,
+        "licence": Licence(database, users.settings, clock, configuration),
+        "bootstrap_failure": bootstrap_failure,
+    }
+
+
+async def _open_operations(
+    configuration: Configuration, database: Database, plane: Plane, clock: Clock, about: About
+) -> dict[str, Any]:
+    """Return the services around the running broker by their field of `Control`."""
+    return {
+        "plane": plane,
+        "nodes": Nodes(plane, clock, about, configuration),
+        "statistics": Statistics(plane.counters),
+    }

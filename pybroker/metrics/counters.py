@@ -29,6 +29,7 @@ _OWN = (
 )
 
 _LEVELS = {
+    "channels": "sessions",
     "connections": "sessions",
     "live_connections": "connections",
     "sessions": "sessions",

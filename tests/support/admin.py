@@ -10,9 +10,13 @@ import httpx
 import msgspec
 
 from admin.app import create_app
+from pybroker.app import build_plane
 from pybroker.config.schema import Config
+from pybroker.control.configuration import open_configuration
 from pybroker.control.door import About, Control, open_control
 from pybroker.control.password import PasswordHasher
+from pybroker.persistence.sqlite import open_database
+from pybroker.tasks import TaskSupervisor
 from tests.support.clock import FakeClock
 
 __all__ = ["ADMIN", "PASSWORD", "Api", "config_with", "open_api"]
@@ -82,7 +86,7 @@ def config_with(folder: Path, **sections: Any) -> Config:
     dashboard = msgspec.structs.replace(
         config.dashboard, **{"default_password": PASSWORD, **sections.pop("dashboard", {})}
     )
-    node = msgspec.structs.replace(config.node, data_dir=str(folder))
+    node = msgspec.structs.replace(config.node, data_dir=str(folder), io_threads=0)
     return msgspec.structs.replace(config, dashboard=dashboard, node=node, **sections)
 
 
@@ -96,12 +100,22 @@ async def open_api(config: Config, clock: FakeClock | None = None, *, runs: bool
         runs: whether the broker says that it serves clients.
     """
     clock = clock or FakeClock()
-    about = About(node=config.node.name, version="9.9.9", is_running=lambda: runs)
+    database = open_database(Path(config.node.data_dir))
+    configuration = await open_configuration(database, config)
+    supervisor = TaskSupervisor()
+    levels: list[tuple[str, str]] = []
+    plane = build_plane(configuration, clock, supervisor, lambda target, level: levels.append((target, level)))
+    about = About(node=config.node.name, version="9.9.9", started_ms=clock.now_ms(), is_running=lambda: runs)
     lines: list[str] = []
-    control = await open_control(config, clock, about, lines.append, PasswordHasher(time_cost=1, memory_kib=8))
+    hasher = PasswordHasher(time_cost=1, memory_kib=8)
+    control = await open_control(configuration, database, plane, clock, about, lines.append, hasher)
     transport = httpx.ASGITransport(create_app(control), raise_app_exceptions=False, client=("192.0.2.1", 1234))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://broker") as client:
             yield Api(control, client, clock)
     finally:
+        await supervisor.stop()
+        plane.listeners.close_all()
+        plane.sessions.stop()
         control.close()
+        database.close()

@@ -1,6 +1,5 @@
-"""What holds while there are no authenticators, bans, rules and namespaces."""
+"""What holds while there are no authenticators, rules and namespaces."""
 
-from pybroker.auth.banned import NoBans
 from pybroker.auth.chain import AuthenticationChain
 from pybroker.namespaces.resolve import NoNamespaces
 from pybroker.ports import Applicant, ListenerTraits, render_peer
@@ -16,10 +15,6 @@ def test_chain_admits_everybody_or_nobody() -> None:
     with_password = applicant(FakeConnect(username="ann", password=b"x"))
     assert AuthenticationChain(True).authenticate(with_password).reason == 0
     assert AuthenticationChain(False).authenticate(with_password).reason == 0x87
-
-
-def test_nobody_is_banned() -> None:
-    assert not NoBans().is_banned(applicant())
 
 
 def test_nobody_has_a_namespace() -> None:

@@ -1,0 +1,43 @@
+"""The parts of the running broker that operators look at and act on, as `app` has built them."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from pybroker._core import Engine
+from pybroker.auth.authorizer import Authorizer
+from pybroker.auth.banned import BanList
+from pybroker.auth.chain import AuthenticationChain
+from pybroker.events import EventBus
+from pybroker.listeners.service import ListenerService
+from pybroker.metrics.counters import Counters
+from pybroker.metrics.sys_topics import SysTopicsService
+from pybroker.plane.connect import Connector
+from pybroker.plane.registry import Registry
+from pybroker.plane.session import Sessions
+from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
+from pybroker.retained.service import RetainedService
+
+
+class Plane(msgspec.Struct, frozen=True, kw_only=True):
+    """What moves messages, and what decides about it.
+
+    Args:
+        set_log_level: takes `console` or `file` and a level; `KeyError` if that target is not open.
+    """
+
+    engine: Engine
+    events: EventBus
+    registry: Registry
+    sessions: Sessions
+    connector: Connector
+    subscriber: Subscriber
+    locks: ExclusiveLocks
+    authorizer: Authorizer
+    chain: AuthenticationChain
+    bans: BanList
+    listeners: ListenerService
+    counters: Counters
+    sys_topics: SysTopicsService
+    retained: RetainedService
+    set_log_level: Callable[[str, str], None]
