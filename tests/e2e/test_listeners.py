@@ -84,7 +84,7 @@ async def test_connections_beyond_the_rate_wait_and_are_served(varied_broker: Br
         ("default", True),
         ("denied", False),
         ("allowed", True),
-        pytest.param("foreign", False, marks=pytest.mark.xfail(reason="the engine lets in whom no access rule covers")),
+        ("foreign", False),
     ],
 )
 async def test_access_rules_decide_by_the_first_that_covers_the_peer(
@@ -181,9 +181,6 @@ async def test_websocket_frame_beyond_its_size_closes(varied_broker: Broker, dia
     assert stream.close_code in (None, 1009)
 
 
-@pytest.mark.xfail(
-    reason="websocket.idle_timeout does not reach the engine: max_silence_ms is not in the specification"
-)
 async def test_silent_websocket_is_closed_whatever_its_keep_alive(varied_broker: Broker, dial: Dialer) -> None:
     client, _ = await dial.websocket(varied_broker.address("ws", "impatient"))
     await client.connect(keep_alive=60)

@@ -72,7 +72,6 @@ async def test_common_name_of_a_verified_certificate_is_the_username(proxied_bro
     assert (await arrivals.of(client.client_id))["username"] == "gateway 7"
 
 
-@pytest.mark.xfail(reason="the engine takes the common name without asking whether the proxy verified it")
 async def test_common_name_that_the_proxy_did_not_verify_is_nobody(proxied_broker: Broker, dial: Dialer) -> None:
     arrivals = await Arrivals.watch(dial, proxied_broker.address())
     header = v2("203.0.113.7", values=ssl_value("impostor", is_verified=False))

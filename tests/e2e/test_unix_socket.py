@@ -64,7 +64,6 @@ async def test_socket_of_a_live_broker_is_not_taken(
     await dial.connected(first.address("unix", "local"))
 
 
-@pytest.mark.xfail(reason="the engine removes any file that nobody answers on, sockets or not")
 def test_file_that_is_no_socket_is_left_alone(
     broker_factory: Callable[..., Broker], settings: Settings, socket_file: Path
 ) -> None:

@@ -347,7 +347,7 @@ fn peer_info(conn: &mut Connection) -> PeerInfo {
         info.peer = proxied.source.map_or(info.peer, |source: SocketAddr| Some(source));
         info.local = proxied.destination.or(info.local);
         info.server_name = proxied.authority.or(info.server_name);
-        info.proxied_common_name = proxied.ssl.and_then(|ssl| ssl.common_name);
+        info.proxied_common_name = proxied.ssl.filter(|ssl| ssl.is_verified).and_then(|ssl| ssl.common_name);
     }
     info
 }

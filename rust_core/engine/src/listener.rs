@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -88,7 +89,8 @@ pub struct ListenerSpec {
     pub idle_timeout_ms: u64,
     /// Silence after which a connection is closed even if its keep alive allows more; 0 never.
     pub max_silence_ms: u64,
-    /// Who may connect: first match decides, no match lets in.
+    /// Who may connect: the first match decides, no match refuses; an empty list lets everybody in. Not asked for Unix
+    /// sockets, whose clients have no address.
     pub access_rules: Vec<AccessRule>,
     /// TLS.
     pub tls: Option<TlsAcceptor>,
@@ -206,8 +208,7 @@ impl Listener {
     /// # Errors
     /// The refusal; it is counted.
     pub fn admit(&self, peer: Option<SocketAddr>) -> Result<(), Refusal> {
-        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
-        let is_allowed = self.spec.access_rules.iter().find(|rule| rule.matches(peer)).is_none_or(|rule| rule.is_allow);
+        let is_allowed = peer.is_none_or(|peer| self.allows(peer.ip()));
         let open = self.connections.fetch_add(1, Ordering::Relaxed);
         let refusal = if is_allowed {
             (self.spec.max_connections > 0 && open >= self.spec.max_connections).then_some(Refusal::Full)
@@ -221,6 +222,13 @@ impl Listener {
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether the access list lets a peer in: the first rule that covers it decides, and no rule lets nobody in unless
+    /// the list is empty.
+    fn allows(&self, peer: IpAddr) -> bool {
+        let rules = &self.spec.access_rules;
+        rules.is_empty() || rules.iter().find(|rule| rule.matches(peer)).is_some_and(|rule| rule.is_allow)
     }
 
     /// Takes note that a connection has ended.
@@ -272,7 +280,9 @@ fn listen_tcp(address: SocketAddr, spec: &ListenerSpec) -> io::Result<(OwnedFd, 
 }
 
 fn listen_unix(path: &Path) -> io::Result<(OwnedFd, String)> {
-    if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+    // Only a socket that nobody answers on is ours to replace; any other file is somebody's, and binding will say so.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
