@@ -14,7 +14,19 @@ from admin.middleware.errors import on_defect, on_http_error
 from admin.middleware.headers import ReplyHeaders
 from admin.middleware.path import CanonicalPath
 from admin.resource import Resource
-from admin.routes import api_keys, audit, licence, login, nodes, statistics, status, users
+from admin.routes import (
+    api_keys,
+    audit,
+    clients,
+    licence,
+    login,
+    nodes,
+    statistics,
+    status,
+    subscriptions,
+    topics,
+    users,
+)
 from admin.table import BASE, Row, by_path
 from pybroker.control.door import Control
 
@@ -27,6 +39,9 @@ ROWS: tuple[Row, ...] = (
     *status.ROWS,
     *nodes.ROWS,
     *statistics.ROWS,
+    *clients.ROWS,
+    *subscriptions.ROWS,
+    *topics.ROWS,
 )
 """Every route of the API."""
 

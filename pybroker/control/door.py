@@ -15,6 +15,7 @@ from pybroker.control.about import EDITION, About
 from pybroker.control.api_keys import ApiKeys
 from pybroker.control.audit import AuditLog
 from pybroker.control.bootstrap import load_bootstrap_file
+from pybroker.control.clients import Clients
 from pybroker.control.configuration import Configuration
 from pybroker.control.licence import Licence
 from pybroker.control.login import Logins, login_limits
@@ -23,7 +24,9 @@ from pybroker.control.namespaces import ManagedNamespaces
 from pybroker.control.nodes import Nodes
 from pybroker.control.password import PasswordHasher
 from pybroker.control.plane import Plane
+from pybroker.control.session_messages import SessionMessages
 from pybroker.control.statistics import Statistics
+from pybroker.control.subscriptions import Subscriptions
 from pybroker.control.throttle import Throttle
 from pybroker.control.tokens import SWEEP_S, Tokens
 from pybroker.control.users import Users
@@ -57,6 +60,9 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     plane: Plane
     nodes: Nodes
     statistics: Statistics
+    clients: Clients
+    session_messages: SessionMessages
+    subscriptions: Subscriptions
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
@@ -156,8 +162,12 @@ async def _open_operations(
     configuration: Configuration, database: Database, plane: Plane, clock: Clock, about: About
 ) -> dict[str, Any]:
     """Return the services around the running broker by their field of `Control`."""
+    clients = Clients(plane, configuration)
     return {
         "plane": plane,
+        "clients": clients,
+        "session_messages": SessionMessages(plane, clients),
+        "subscriptions": Subscriptions(plane, clients),
         "nodes": Nodes(plane, clock, about, configuration),
         "statistics": Statistics(plane.counters),
     }

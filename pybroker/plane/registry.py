@@ -6,6 +6,7 @@ one. The rules of a session's life stand in `session.py`, none here.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 from pybroker._core import Will
 from pybroker.plane.deadlines import Deadline
@@ -108,6 +109,19 @@ class Registry:
         if 0 <= slot < len(self._by_slot):
             return self._by_slot[slot]
         return None
+
+    @property
+    def slots(self) -> int:
+        """One more than the highest number that a session has had."""
+        return len(self._by_slot)
+
+    def window(self, slot: int, width: int) -> list[Session]:
+        """Return the sessions whose numbers are from `slot` on, below `slot + width`, in that order; O(width)."""
+        return [session for session in self._by_slot[slot : slot + width] if session is not None]
+
+    def page(self, offset: int, limit: int) -> list[Session]:
+        """Return up to `limit` sessions behind the first `offset`, by their numbers; O(offset), nothing is copied."""
+        return list(islice(filter(None, self._by_slot), offset, offset + limit))
 
     def connected_at(self, slot: int, conn: int) -> Session | None:
         """Return the session of a number if `conn` is its connection now, else `None`: the event is stale."""

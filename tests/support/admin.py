@@ -10,16 +10,21 @@ import httpx
 import msgspec
 
 from admin.app import create_app
+from pybroker._core import CLOSE_TCP
 from pybroker.app import build_plane
 from pybroker.config.schema import Config
 from pybroker.control.configuration import open_configuration
 from pybroker.control.door import About, Control, open_control
 from pybroker.control.password import PasswordHasher
 from pybroker.persistence.sqlite import open_database
+from pybroker.plane.registry import Session
+from pybroker.ports import Applicant, ListenerTraits
 from pybroker.tasks import TaskSupervisor
+from pybroker.types import ListenerId
 from tests.support.clock import FakeClock
+from tests.support.fake_core import FakeConnect
 
-__all__ = ["ADMIN", "PASSWORD", "Api", "config_with", "open_api"]
+__all__ = ["ADMIN", "PASSWORD", "Api", "add_client", "config_with", "open_api"]
 
 ADMIN = "admin"
 PASSWORD = "Secret-123"
@@ -119,3 +124,18 @@ async def open_api(config: Config, clock: FakeClock | None = None, *, runs: bool
         plane.sessions.stop()
         control.close()
         database.close()
+
+
+def add_client(
+    control: Control, client_id: str, *, is_offline: bool = False, listener: str = "tcp:default", **connect: Any
+) -> Session:
+    """Open the session of a client that no socket stands behind, and return it."""
+    plane = control.plane
+    fields: dict[str, Any] = {"session_expiry_s": 3_600, **connect}
+    said = FakeConnect(client_id=client_id, **fields).as_core()
+    applicant = Applicant(len(plane.registry) + 1, said, ListenerTraits(id=ListenerId(listener), port=1883))
+    applicant.expiry_s = said.session_expiry_s
+    session, _ = plane.sessions.open(applicant)
+    if is_offline:
+        plane.sessions.on_closed(session.conn, session.slot, CLOSE_TCP, 0, -1, False)
+    return session

@@ -1,0 +1,241 @@
+"""Subscriptions and topics of the whole broker, page by page.
+
+The core gives them behind a cursor; a page further back is reached by passing over those before it, a slice at a time,
+so that the loop gets its turn. Where the caller wants page after page, the cursor of the next one is remembered.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from pybroker.control.clients import Clients, check_filter, inner_filter
+from pybroker.control.plane import Plane
+from pybroker.errors import Refused
+
+SLICE = 1_000
+"""Rows that are taken from the core before the loop gets its turn: some 2 ms."""
+
+_REMEMBERED = 64
+
+R = TypeVar("R")
+
+
+class Subscription(NamedTuple):
+    """One subscription.
+
+    Args:
+        filter: as routed, with its group in front.
+        options: options byte of SUBSCRIBE.
+    """
+
+    client_id: str
+    filter: str
+    options: int
+
+
+class SubscriptionFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which subscriptions to list; every field that is not `None` must fit.
+
+    Args:
+        client_id: of the subscriber.
+        topic: the filter itself.
+        match_topic: a filter that matches the subscription's one, read as a name.
+        share_group: of shared ones.
+    """
+
+    client_id: str | None = None
+    qos: int | None = None
+    topic: str | None = None
+    match_topic: str | None = None
+    share_group: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything fits."""
+        return self == SubscriptionFilter()
+
+    def fits(self, subscription: Subscription) -> bool:
+        """Return whether one subscription fits, its client apart."""
+        filter = subscription.filter
+        return (
+            (self.qos is None or subscription.options & 3 == self.qos)
+            and (self.topic is None or filter == self.topic)
+            and (self.share_group is None or filter.startswith(f"$share/{self.share_group}/"))
+            and (self.match_topic is None or matches(inner_filter(filter) or filter, self.match_topic))
+        )
+
+
+class Found(NamedTuple, Generic[R]):
+    """Some rows.
+
+    Args:
+        total: how many there are; `None`: not known.
+    """
+
+    rows: list[R]
+    total: int | None
+    has_next: bool
+
+
+class _Cursors:
+    """Cursors by the number of rows in front of them; valid while the number of rows stays the same."""
+
+    def __init__(self) -> None:
+        self._total = -1
+        self._by_offset: dict[int, int] = {}
+
+    def of(self, total: int) -> dict[int, int]:
+        """Return the cursors that hold for a number of rows."""
+        if total != self._total:
+            self._total = total
+            self._by_offset = {}
+        return self._by_offset
+
+
+class Subscriptions:
+    """Reader of the subscriptions.
+
+    Args:
+        plane: holds them.
+        clients: finds the subscriber.
+    """
+
+    def __init__(self, plane: Plane, clients: Clients) -> None:
+        self._plane = plane
+        self._clients = clients
+        self._cursors = _Cursors()
+        self._topic_cursors = _Cursors()
+
+    def of_client(self, client_id: str) -> list[Subscription]:
+        """Return the subscriptions of a client.
+
+        Raises:
+            Refused: `CLIENTID_NOT_FOUND`.
+        """
+        session = self._clients.find(client_id)
+        listed = self._plane.engine.subscriptions(session.slot)
+        return [Subscription(session.client_id, filter, options) for filter, options, _ in listed]
+
+    async def page(self, wanted: SubscriptionFilter, offset: int, limit: int) -> Found[Subscription]:
+        """Return the subscriptions that fit behind the first `offset`.
+
+        Raises:
+            Refused: `INVALID_PARAMETER`: `match_topic` is no filter, or a shared one.
+        """
+        if wanted.match_topic is not None:
+            if wanted.match_topic.startswith(("$share/", "$queue/")):
+                raise Refused("INVALID_PARAMETER", f"match_topic must not be shared: {wanted.match_topic!r}")
+            check_filter(self._plane, wanted.match_topic)
+        if wanted.client_id is not None:
+            return self._page_of_client(wanted, wanted.client_id, offset, limit)
+        if wanted.is_empty:
+            return await self._page_of_all(offset, limit)
+        return await self._page_of_some(wanted, offset, limit)
+
+    async def page_topics(self, offset: int, limit: int) -> Found[str]:
+        """Return the distinct filters that somebody subscribes to, without groups, behind the first `offset`."""
+        engine = self._plane.engine
+        total = engine.stats()["topics"]
+        rows, has_next = await _skip_and_take(engine.page_topics, self._topic_cursors.of(total), offset, limit)
+        return Found([inner_filter(filter) or filter for filter in rows], total, has_next)
+
+    async def topics_like(self, topic: str) -> list[str]:
+        """Return a filter if somebody subscribes to it, in a group or not; O(topics), in slices.
+
+        Raises:
+            Refused: `INVALID_PARAMTER`: it is no filter.
+        """
+        check_filter(self._plane, topic, "INVALID_PARAMTER")
+        found: list[str] = []
+        cursor = 0
+        while cursor >= 0:
+            rows, cursor = self._plane.engine.page_topics(cursor, SLICE)
+            found += [topic for filter in rows if (inner_filter(filter) or filter) == topic]
+            await asyncio.sleep(0)
+        return found
+
+    def _page_of_client(
+        self, wanted: SubscriptionFilter, client_id: str, offset: int, limit: int
+    ) -> Found[Subscription]:
+        try:
+            rows = [one for one in self.of_client(client_id) if wanted.fits(one)]
+        except Refused:
+            rows = []
+        count = None if wanted.match_topic is not None else len(rows)
+        return Found(rows[offset : offset + limit], count, len(rows) > offset + limit)
+
+    async def _page_of_all(self, offset: int, limit: int) -> Found[Subscription]:
+        engine = self._plane.engine
+        total = engine.stats()["subscriptions"]
+        rows, has_next = await _skip_and_take(engine.page_subscriptions, self._cursors.of(total), offset, limit)
+        return Found(self._named(rows), total, has_next)
+
+    async def _page_of_some(self, wanted: SubscriptionFilter, offset: int, limit: int) -> Found[Subscription]:
+        """Look at every subscription; only until the page is full where the total is not told."""
+        is_fuzzy = wanted.match_topic is not None
+        kept: list[Subscription] = []
+        seen, cursor, end = 0, 0, offset + limit
+        while cursor >= 0 and not (is_fuzzy and seen > end):
+            listed, cursor = self._plane.engine.page_subscriptions(cursor, SLICE)
+            fitting = [one for one in self._named(listed) if wanted.fits(one)]
+            kept += fitting[max(0, offset - seen) : max(0, end - seen)]
+            seen += len(fitting)
+            await asyncio.sleep(0)
+        return Found(kept, None if is_fuzzy else seen, seen > end)
+
+    def _named(self, listed: list[tuple[int, str, int, int]]) -> list[Subscription]:
+        """Return rows of the core with client ids; those of a session that has just ended are left out."""
+        at = self._plane.registry.at
+        return [
+            Subscription(session.client_id, filter, options)
+            for slot, filter, options, _ in listed
+            if (session := at(slot)) is not None
+        ]
+
+
+async def _skip_and_take(
+    take: Callable[[int, int], tuple[list[R], int]], remembered: dict[int, int], offset: int, limit: int
+) -> tuple[list[R], bool]:
+    """Return the rows behind the first `offset` and whether more follow.
+
+    Args:
+        take: one slice behind a cursor.
+        remembered: cursors by offset; the one of the page behind this one is added.
+    """
+    start = max((known for known in remembered if known <= offset), default=0)
+    cursor, passed = remembered.get(start, 0), start
+    while passed < offset and cursor >= 0:
+        rows, cursor = take(cursor, min(SLICE, offset - passed))
+        passed += len(rows)
+        await asyncio.sleep(0)
+    found: list[R] = []
+    while len(found) < limit and cursor >= 0:
+        rows, cursor = take(cursor, min(SLICE, limit - len(found)))
+        found += rows
+        await asyncio.sleep(0)
+    if cursor >= 0:
+        remembered.pop(offset + limit, None)
+        remembered[offset + limit] = cursor
+        if len(remembered) > _REMEMBERED:
+            del remembered[next(iter(remembered))]
+        # The core may give a cursor behind its last row.
+        return found, bool(take(cursor, 1)[0])
+    return found, False
+
+
+def matches(name: str, filter: str) -> bool:
+    """Return whether a filter matches a name; wildcards of the name are letters like others.
+
+    Spec: [MQTT5-4.7.1-1] to [MQTT5-4.7.2-1]
+    """
+    names, filters = name.split("/"), filter.split("/")
+    if name.startswith("$") and filters[0] in ("+", "#"):
+        return False
+    for index, level in enumerate(filters):
+        if level == "#":
+            return True
+        if index >= len(names) or level not in ("+", names[index]):
+            return False
+    return len(names) == len(filters)
