@@ -39,7 +39,7 @@ rust_is_new = $(shell PATH="$(PATH)" cargo --version 2>/dev/null | awk '{split($
 python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
 
-.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz soak bench bench-peers bench-micro bench-smoke docs serve run check clean dist
+.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz fuzz-smoke soak bench bench-peers bench-micro bench-smoke docs serve run check clean dist
 .PHONY: lint-rust lint-python rust-summary toolchain programs node constraints install-check
 
 help: ## list the commands
@@ -127,7 +127,7 @@ lint-python: build $(DEV)
 	exit $$status
 
 test: | toolchain ## build what is needed and run every test
-	@mkdir -p build; status=0; $(MAKE) test-rust || status=1; $(MAKE) test-python || status=1; \
+	@mkdir -p build; status=0; $(MAKE) test-rust || status=1; $(MAKE) fuzz-smoke || status=1; $(MAKE) test-python || status=1; \
 	$(MAKE) --silent rust-summary; exit $$status
 
 test-rust: | toolchain ## tests of the Rust crates
@@ -154,6 +154,14 @@ fuzz: target/tools/bin/cargo-fuzz ## fuzz every parser, FUZZ_SECONDS each
 	@for name in $$($< list --fuzz-dir tests/fuzz); do \
 	    echo "fuzzing $$name for $(FUZZ_SECONDS) s"; \
 	    RUSTC_BOOTSTRAP=1 $< run --fuzz-dir tests/fuzz "$$name" -- -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=64 || exit 1; \
+	done
+
+fuzz-smoke: | toolchain ## every parser once over its kept corpus
+	@cargo build --quiet $(LOCKED) --manifest-path tests/fuzz/Cargo.toml --target-dir target --bins
+	@for corpus in tests/fuzz/corpus/*; do \
+	    log="build/fuzz-$$(basename "$$corpus").txt"; mkdir -p build; \
+	    target/debug/$$(basename "$$corpus") -runs=0 -timeout=10 "$$corpus" > "$$log" 2>&1 || { cat "$$log"; exit 1; }; \
+	    echo "fuzz corpus $$(basename "$$corpus"): $$(ls "$$corpus" | wc -l) inputs, none fails"; \
 	done
 
 target/tools/bin/cargo-fuzz: | toolchain
