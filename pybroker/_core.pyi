@@ -39,8 +39,12 @@ __all__ = [
     "Connack",
     "Connect",
     "Engine",
+    "Regex",
     "Will",
     "encode_properties",
+    "graphemes",
+    "md4",
+    "topic_matches",
 ]
 
 # Kinds of event: the first item of every tuple that `drain_events` returns.
@@ -338,6 +342,43 @@ class Engine:
         EVENT_CLOSED of every connection can be drained afterwards. The engine cannot be started again.
         """
 
+@final
+class Regex:
+    """A compiled regular expression in the syntax of the Rust crate `regex`; immutable.
+
+    Search time is linear in the text whatever the pattern is: there is no look-around and there are no back
+    references. Texts have at most 4,096 bytes, because a search cannot be interrupted.
+    """
+
+    def __new__(cls, pattern: str, max_compiled_bytes: int) -> Regex:
+        """Compile a pattern; a class of letters takes some 10 KiB, because it knows all of Unicode.
+
+        Raises:
+            ValueError: it is not valid, or takes more than `max_compiled_bytes` when compiled.
+        """
+
+    def is_match(self, text: str) -> bool:
+        """Whether the pattern occurs anywhere in the text.
+
+        Raises:
+            OverflowError: the text is too long.
+        """
+
+    def groups(self, text: str) -> list[str] | None:
+        """Groups of the first match, without the whole match; one that took no part is empty. `None`: no match.
+
+        Raises:
+            OverflowError: the text is too long.
+        """
+
+    def replace(self, text: str, replacement: str, max_bytes: int, budget_ms: int) -> str:
+        """Replace all matches; `${1}` is a group, `${0}` the whole match, `$$` a dollar sign.
+
+        Raises:
+            OverflowError: the text is too long, or the result has more than `max_bytes`.
+            TimeoutError: it takes more processor time than `budget_ms`; only many long searches in one text do.
+        """
+
 def encode_properties(
     *,
     payload_format: bool | None = None,
@@ -350,4 +391,17 @@ def encode_properties(
 
     Raises:
         ValueError: a text is longer than 65,535 bytes or holds U+0000.
+    """
+
+def graphemes(text: str) -> list[str]:
+    """Split a text into extended grapheme clusters (Unicode, UAX 29)."""
+
+def md4(data: bytes) -> bytes:
+    """Return the MD4 digest, 16 bytes; for data that was hashed elsewhere, never for security."""
+
+def topic_matches(filter: str, topic: str) -> bool:
+    """Whether a bare filter matches a topic name; a text that is not a topic name is matched by nothing.
+
+    Raises:
+        ValueError: the filter is not valid.
     """

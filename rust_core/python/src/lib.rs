@@ -5,7 +5,10 @@ mod convert;
 mod engine;
 mod error;
 mod inspect;
+mod regex;
 mod spec;
+mod text;
+mod topic;
 
 use pybroker_engine::events::Cause;
 use pyo3::prelude::*;
@@ -18,7 +21,11 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<connect::PyConnect>()?;
     m.add_class::<connect::PyWill>()?;
     m.add_class::<connect::PyConnack>()?;
+    m.add_class::<regex::PyRegex>()?;
     m.add_function(wrap_pyfunction!(inspect::encode_properties, m)?)?;
+    m.add_function(wrap_pyfunction!(text::graphemes, m)?)?;
+    m.add_function(wrap_pyfunction!(text::md4, m)?)?;
+    m.add_function(wrap_pyfunction!(topic::topic_matches, m)?)?;
     for (name, kind) in convert::EVENT_KINDS {
         m.add(*name, *kind)?;
     }
