@@ -21,6 +21,10 @@ class FakeClock(Clock):
         """Return the monotonic time that was set."""
         return self._now_ms
 
+    def cpu_ms(self) -> int:
+        """Return the monotonic time: the thread never waits, unless a test says so."""
+        return self._now_ms
+
     def wall_ms(self) -> int:
         """Return the wall time that was set."""
         return self._wall_ms

@@ -1,5 +1,6 @@
 """The clock: what it promises, and that the fake keeps the same promises."""
 
+import threading
 import time
 
 from pybroker.clock import Clock
@@ -10,6 +11,13 @@ def test_monotonic_time_never_goes_back() -> None:
     clock = Clock()
     readings = [clock.now_ms() for _ in range(1_000)]
     assert readings == sorted(readings)
+
+
+def test_waiting_takes_no_processor_time() -> None:
+    clock = Clock()
+    start = clock.cpu_ms()
+    threading.Event().wait(0.05)
+    assert clock.cpu_ms() - start < 50
 
 
 def test_wall_time_is_unix_milliseconds() -> None:
