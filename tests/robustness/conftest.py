@@ -44,6 +44,10 @@ class Footprint:
         _logger.info("growth of the broker: %.1f MB", growth / MEGABYTE)
         return growth
 
+    async def expect_growth_below(self, limit: int, patience_s: float = 5.0) -> None:
+        """Wait until the growth is below `limit`; memory is given back late."""
+        await eventually(lambda: self.growth < limit, patience_s, 0.2)
+
     async def expect_files_back(self, patience_s: float = 10.0) -> None:
         """Wait until no descriptor more is open than in the beginning."""
         await eventually(lambda: open_files(self._pid) <= self._files, patience_s, 0.05)

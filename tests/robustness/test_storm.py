@@ -13,6 +13,8 @@ from tests.support.certificates import Authority
 from tests.support.wire import Address
 
 MAX_GROWTH = 16 * MEGABYTE
+MAX_SOAK_GROWTH = 64 * MEGABYTE
+"""Conversations that are damaged late publish to topics of their own, which fill the match cache of each shard."""
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ async def test_malformed_connections_disturb_nobody(
     assert report["connections"] == count
     assert report["survivors"] == []
     assert_undisturbed(quiet, stormy)
-    assert before.growth < MAX_GROWTH
+    assert before.growth < (MAX_GROWTH if count <= 10_000 else MAX_SOAK_GROWTH)
     await before.expect_files_back()
     assert "Traceback" not in broker.log
     assert "panic" not in broker.log
