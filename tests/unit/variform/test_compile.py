@@ -6,6 +6,7 @@ from pybroker.errors import BrokerError
 from pybroker.variform import contexts
 from pybroker.variform.compile import MAX_DEPTH, MAX_DIGITS, MAX_EXPRESSION_BYTES, Compiler
 from pybroker.variform.errors import ExpressionError, Position
+from pybroker.variform.functions import COALESCE
 
 
 def refuse(compiler: Compiler, text: str) -> ExpressionError:
@@ -105,3 +106,8 @@ def test_literal_pattern_may_be_larger_than_a_computed_one(compiler: Compiler) -
         "exception",
         "regex_match: pattern is not valid",
     )
+
+
+def test_form_that_chooses_its_arguments_cannot_be_called() -> None:
+    with pytest.raises(TypeError):
+        COALESCE.make()
