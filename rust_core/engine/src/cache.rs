@@ -3,7 +3,7 @@
 //!
 //! Validity is a pair of generations: that of the topic's first level, and that of filters that begin with a wildcard.
 //! A subscribe bumps one of them, so it does not empty the whole cache. Bounded by two halves: when the young one is
-//! full it becomes the old one, and what is asked for again moves back.
+//! heavy enough it becomes the old one, and what is asked for again moves back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,11 @@ use pybroker_core::trie::{self, SharedGroup};
 
 use crate::session::{Mount, Session};
 
-/// Topics per half. With a topic of 50 bytes and one target an entry takes about 200 bytes: 13 MiB a thread at most.
-const HALF: usize = 32 * 1024;
+/// What one half may weigh, so that neither long topics nor many subscribers of many topics grow a thread's cache: about
+/// 20,000 topics of ordinary length with one subscriber each.
+const HALF_BYTES: usize = 4 * 1024 * 1024;
+/// Weight of an entry beside its topic and targets: the entry, its place in the table, two allocations.
+const ENTRY_BYTES: usize = 176;
 const BUCKETS: usize = 256;
 
 /// Counts changes of the subscriptions, by bucket of the filter's first level.
@@ -101,6 +104,11 @@ struct Entry {
 }
 
 impl Entry {
+    fn weight(&self) -> usize {
+        let groups = self.targets.groups.len() * size_of::<Arc<SharedGroup>>();
+        ENTRY_BYTES + self.topic.len() + self.targets.direct.len() * size_of::<Target>() + groups
+    }
+
     fn is_for(&self, hash: u64, mount: Option<&Arc<Mount>>, topic: &str) -> bool {
         self.hash == hash && *self.topic == *topic && is_same_mount(self.mount.as_ref(), mount)
     }
@@ -120,6 +128,7 @@ pub fn is_same_mount(a: Option<&Arc<Mount>>, b: Option<&Arc<Mount>>) -> bool {
 #[derive(Default)]
 pub struct MatchCache {
     young: HashTable<Entry>,
+    young_bytes: usize,
     old: HashTable<Entry>,
     hasher: RandomState,
 }
@@ -159,17 +168,21 @@ impl MatchCache {
         let hash = self.hash(mount, topic);
         if let Ok(found) = self.young.find_entry(hash, |entry| entry.is_for(hash, mount, topic)) {
             let entry = found.into_mut();
+            let before = entry.weight();
             entry.generation = generation;
             entry.targets = targets;
+            self.young_bytes = self.young_bytes + entry.weight() - before;
             return;
         }
         self.insert_entry(Entry { hash, mount: mount.cloned(), topic: topic.into(), bucket, generation, targets });
     }
 
     fn insert_entry(&mut self, entry: Entry) {
-        if self.young.len() >= HALF {
+        if self.young_bytes >= HALF_BYTES {
             self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
         }
+        self.young_bytes += entry.weight();
         self.young.insert_unique(entry.hash, entry, |entry| entry.hash);
     }
 
@@ -177,5 +190,56 @@ impl MatchCache {
     pub fn sweep(&mut self, generations: &Generations) {
         self.old = HashTable::new();
         self.young.retain(|entry| entry.generation == generations.of(entry.bucket));
+        self.young_bytes = self.young.iter().map(Entry::weight).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(cache: &MatchCache) -> usize {
+        cache.young.iter().chain(&cache.old).map(Entry::weight).sum()
+    }
+
+    #[test]
+    fn long_topics_do_not_outgrow_the_budget() {
+        let (mut cache, generations) = (MatchCache::default(), Generations::default());
+        let generation = generations.of(0);
+        for n in 0..1_000 {
+            let topic = format!("{n}/{}", "x".repeat(60_000));
+            cache.insert(None, &topic, 0, generation, Arc::new(Targets::default()));
+        }
+        assert!(held(&cache) <= 2 * HALF_BYTES + 2 * 61_000);
+        assert_eq!(cache.young_bytes, cache.young.iter().map(Entry::weight).sum::<usize>());
+    }
+
+    #[test]
+    fn what_is_asked_for_again_outlives_the_halves() {
+        let (mut cache, generations) = (MatchCache::default(), Generations::default());
+        let generation = generations.of(0);
+        cache.insert(None, "hot", 0, generation, Arc::new(Targets::default()));
+        for n in 0..200_000 {
+            cache.insert(None, &format!("cold/{n}"), 0, generation, Arc::new(Targets::default()));
+            if n % 1_000 == 0 {
+                assert!(cache.get(None, "hot", &generations).is_some());
+            }
+        }
+        assert!(cache.get(None, "cold/0", &generations).is_none());
+    }
+
+    #[test]
+    fn a_change_of_the_subscriptions_ends_an_entry() {
+        let (mut cache, generations) = (MatchCache::default(), Generations::default());
+        let bucket = trie::generation_bucket("a").unwrap_or(0);
+        cache.insert(None, "a/b", bucket, generations.of(bucket), Arc::new(Targets::default()));
+        assert!(cache.get(None, "a/b", &generations).is_some());
+        generations.bump("a/+");
+        assert!(cache.get(None, "a/b", &generations).is_none());
+        cache.insert(None, "a/b", bucket, generations.of(bucket), Arc::new(Targets::default()));
+        generations.bump("+/b");
+        assert!(cache.get(None, "a/b", &generations).is_none());
+        cache.sweep(&generations);
+        assert_eq!(held(&cache), 0);
     }
 }

@@ -22,24 +22,28 @@ pub const FLUSH_MARK: usize = 64 * 1024;
 pub const SHARE_MARK: usize = 8 * 1024;
 
 const BUFFER_BYTES: usize = 4 * 1024;
-const POOLED_BUFFERS: usize = 256;
-const POOLED_BUFFER_BYTES: usize = 128 * 1024;
+/// What the free buffers of one thread may hold together; what is beyond goes back to the allocator.
+const POOL_BYTES: usize = 2 * 1024 * 1024;
 const MAX_PARTS: usize = 64;
 
 /// Empty buffers of one thread.
 #[derive(Default)]
 pub struct BufferPool {
     free: Vec<Vec<u8>>,
+    bytes: usize,
 }
 
 impl BufferPool {
     fn take(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+        let Some(buffer) = self.free.pop() else { return Vec::with_capacity(BUFFER_BYTES) };
+        self.bytes -= buffer.capacity();
+        buffer
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {
-        if self.free.len() < POOLED_BUFFERS && (1..=POOLED_BUFFER_BYTES).contains(&buffer.capacity()) {
+        if buffer.capacity() > 0 && self.bytes + buffer.capacity() <= POOL_BYTES {
             buffer.clear();
+            self.bytes += buffer.capacity();
             self.free.push(buffer);
         }
     }
@@ -226,5 +230,35 @@ impl Outbox {
         self.sent = 0;
         self.len = 0;
         pool.give(std::mem::take(&mut self.tail));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pool_keeps_no_more_than_its_bytes() {
+        let mut pool = BufferPool::default();
+        for _ in 0..1_000 {
+            pool.give(Vec::with_capacity(64 * 1024));
+        }
+        assert_eq!(pool.bytes, pool.free.iter().map(Vec::capacity).sum::<usize>());
+        assert!(pool.bytes <= POOL_BYTES && pool.bytes >= POOL_BYTES / 2);
+        while !pool.free.is_empty() {
+            pool.take();
+        }
+        assert_eq!(pool.bytes, 0);
+    }
+
+    #[test]
+    fn an_empty_outbox_owns_no_buffer() {
+        let (mut outbox, mut pool) = (Outbox::default(), BufferPool::default());
+        outbox.append(&mut pool, b"abc");
+        outbox.append_with_packet_id(&mut pool, &[0x32, 4, 0, 0], 2, 7);
+        let mut taken = Vec::new();
+        outbox.take_into(&mut pool, |bytes| taken.extend_from_slice(bytes));
+        assert_eq!(taken, [b'a', b'b', b'c', 0x32, 4, 0, 7]);
+        assert!(outbox.is_empty() && outbox.tail.capacity() == 0);
     }
 }
