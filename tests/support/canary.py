@@ -87,8 +87,12 @@ class Canary:
         Raises:
             AssertionError: a message was lost, or the pair itself failed.
         """
-        wanted = [number for number, sent in enumerate(self._sent) if started <= sent < ended]
         deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline and self._thread.is_alive() and self._sent[-1:] < [started]:
+            self._stop.wait(INTERVAL_S)
+        # A span shorter than the interval is judged by the first message behind it.
+        ended = max(ended, next((sent for sent in self._sent if sent >= started), ended) + 1e-6)
+        wanted = [number for number, sent in enumerate(self._sent) if started <= sent < ended]
         while time.monotonic() < deadline and self._thread.is_alive():
             if all(number in self._received for number in wanted):
                 break
