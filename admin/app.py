@@ -15,12 +15,19 @@ from admin.middleware.headers import ReplyHeaders
 from admin.middleware.path import CanonicalPath
 from admin.resource import Resource
 from admin.routes import (
+    alarms,
     api_keys,
     audit,
+    banned,
     clients,
+    configs,
+    error_codes,
     licence,
+    listeners,
     login,
     nodes,
+    publish,
+    retained,
     statistics,
     status,
     subscriptions,
@@ -42,6 +49,13 @@ ROWS: tuple[Row, ...] = (
     *clients.ROWS,
     *subscriptions.ROWS,
     *topics.ROWS,
+    *publish.ROWS,
+    *retained.ROWS,
+    *banned.ROWS,
+    *listeners.ROWS,
+    *alarms.ROWS,
+    *configs.ROWS,
+    *error_codes.ROWS,
 )
 """Every route of the API."""
 

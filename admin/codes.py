@@ -40,6 +40,7 @@ CODES: dict[str, Code] = {
     "EXCEED_LIMIT": Code(400, "Limit is exceeded"),
     "FORBIDDEN": Code(403, "Forbidden"),
     "INTERNAL_ERROR": Code(500, "Server internal error"),
+    "INVALID_ACCEPT": Code(400, "Media type cannot be given", False),
     "INVALID_ID": Code(400, "Bad id"),
     "INVALID_PARAMETER": Code(400, "Invalid parameter"),
     "INVALID_PARAMTER": Code(400, "Invalid topic filter; spelt as clients expect it", False),

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from admin.codes import CODES
-from admin.table import BASE, Access, NoBody, Raw, Row, by_path
+from admin.table import BASE, Access, NoBody, Raw, Row, Text, by_path
 
 _SCHEMAS = "#/components/schemas/{name}"
 
@@ -26,8 +26,9 @@ def build_document(rows: Iterable[Row], version: str) -> dict[str, Any]:
         version: of the program.
     """
     ordered = [row for _, group in by_path(rows) for row in group]
-    bodies = [row.request for row in ordered if row.request is not NoBody]
+    bodies = [row.request for row in ordered if row.request is not NoBody and not isinstance(row.request, Text)]
     replies = [row.reply for row in ordered if row.reply is not None and not isinstance(row.reply, Raw)]
+    replies += [kind for row in ordered for kind in row.others.values()]
     kinds = [*bodies, *replies, Error]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_SCHEMAS)
     by_kind = {repr(kind): _lower(schema) for kind, schema in zip(kinds, schemas, strict=True)}
@@ -61,7 +62,10 @@ def _operation(row: Row, by_kind: dict[str, Any]) -> dict[str, Any]:
         "x-role": row.access.value,
         "x-scope": row.scope,
     }
-    if row.request is not NoBody:
+    if isinstance(row.request, Text):
+        content = {media_type: {"schema": {"type": "string"}} for media_type in row.request.media_types}
+        operation["requestBody"] = {"required": True, "content": content}
+    elif row.request is not NoBody:
         schema = by_kind[repr(row.request)]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
@@ -114,6 +118,12 @@ def _responses(row: Row, by_kind: dict[str, Any]) -> dict[str, Any]:
             "description": ", ".join(names),
             "content": {"application/json": {"schema": by_kind[repr(Error)]}},
         }
+    for status, kind in row.others.items():
+        described = responses.setdefault(str(status), {"description": "done in part, or not", "content": {}})
+        schema = by_kind[repr(kind)]
+        if "application/json" in described["content"]:
+            schema = {"anyOf": [described["content"]["application/json"]["schema"], schema]}
+        described["content"]["application/json"] = {"schema": schema}
     return responses
 
 

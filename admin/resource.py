@@ -20,7 +20,7 @@ from admin.middleware.authentication import authenticate
 from admin.middleware.errors import json_response, render
 from admin.security.access import check_access
 from admin.security.credentials import claimed_name
-from admin.table import NOBODY, Access, Call, NoBody, Row
+from admin.table import NOBODY, Access, Call, NoBody, Row, Text
 from pybroker.control.caller import Caller
 from pybroker.control.door import Control
 from pybroker.errors import BrokerError, Refused
@@ -144,6 +144,10 @@ def _decode(exchange: Exchange, row: Row) -> Any:
         Refused: `UNSUPPORTED_MEDIA_TYPE` or `BAD_REQUEST`.
     """
     media_type = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if isinstance(row.request, Text):
+        if exchange.body and media_type not in row.request.media_types:
+            raise Refused("UNSUPPORTED_MEDIA_TYPE", f"content-type:{row.request.media_types[0]} Required")
+        return exchange.body
     if exchange.body and media_type != "application/json":
         raise Refused("UNSUPPORTED_MEDIA_TYPE", "content-type:application/json Required")
     try:

@@ -3,7 +3,7 @@
 Every field that has no default must be chosen for every row: an omission is a `TypeError` at import.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, Generic, Literal, TypeVar
 
@@ -57,6 +57,12 @@ class Raw(msgspec.Struct, frozen=True):
     """A reply that is no JSON; the handler returns a `Response`."""
 
     media_type: str
+
+
+class Text(msgspec.Struct, frozen=True):
+    """Requests whose body is handed over as bytes, of any of these media types."""
+
+    media_types: tuple[str, ...]
 
 
 class NoBody(msgspec.Struct, frozen=True):
@@ -137,6 +143,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         accepts_keys: whether API keys may call it; else they get `API_KEY_NOT_ALLOW`.
         opens_when: makes the route open while it returns true.
         body_limit: bytes of the body.
+        others: bodies by status that the handler sends itself, beside success and refusals.
     """
 
     method: Method
@@ -155,6 +162,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     accepts_keys: bool = True
     opens_when: Callable[[Control], bool] | None = None
     body_limit: int = BODY_LIMIT
+    others: Mapping[int, Any] = {}
 
     @property
     def operation_id(self) -> str:

@@ -50,11 +50,16 @@ def apply(config: Config, change: Mapping[str, object], *, source: str = API_SOU
         problems = [ConfigError(one.path, one.message, source=source) for one in find_problems(changed)]
     if problems or not isinstance(changed, Config):
         raise ConfigError.join(problems)
-    before = dict(leaves(config, masks_secrets=False))
-    after = dict(leaves(changed, masks_secrets=False))
+    return compare(config, changed)
+
+
+def compare(old: Config, new: Config) -> Patched:
+    """Return a checked configuration with what differs from an older one."""
+    before = dict(leaves(old, masks_secrets=False))
+    after = dict(leaves(new, masks_secrets=False))
     paths = [path for path in {**after, **before} if before.get(path) != after.get(path)]
     restart = [path for path in paths if needs_restart(path)]
-    return Patched(config=changed, changed=tuple(paths), needs_restart=tuple(restart))
+    return Patched(config=new, changed=tuple(paths), needs_restart=tuple(restart))
 
 
 def needs_restart(path: str) -> bool:

@@ -5,7 +5,7 @@ start they are put over those again, so that what an operator has changed holds 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pybroker.config import patch
@@ -49,13 +49,20 @@ class Configuration:
         """Put a checked configuration into effect for whoever asks from now on."""
         self._current = config
 
-    def check(self, change: Mapping[str, object]) -> Patched:
+    def check(self, change: Mapping[str, object], *, replaced: Sequence[str] = ()) -> Patched:
         """Return the configuration with `change` put over it; nothing takes effect yet.
+
+        Args:
+            change: as `config.patch.apply` takes it.
+            replaced: roots that go back to their defaults first.
 
         Raises:
             ConfigError: something of it is wrong.
         """
-        return patch.apply(self._current, change)
+        base = self._current
+        if replaced:
+            base = patch.apply(base, dict.fromkeys(replaced)).config
+        return patch.compare(self._current, patch.apply(base, change).config)
 
     async def commit(self, patched: Patched) -> None:
         """Store a checked change, then put it into effect for whoever asks from now on.

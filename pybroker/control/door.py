@@ -12,18 +12,24 @@ import msgspec
 
 from pybroker.clock import Clock
 from pybroker.control.about import EDITION, About
+from pybroker.control.alarms import Alarms
 from pybroker.control.api_keys import ApiKeys
 from pybroker.control.audit import AuditLog
+from pybroker.control.banned import Bans
 from pybroker.control.bootstrap import load_bootstrap_file
 from pybroker.control.clients import Clients
+from pybroker.control.configs import Configs
 from pybroker.control.configuration import Configuration
 from pybroker.control.licence import Licence
+from pybroker.control.listeners import ListenerControl
 from pybroker.control.login import Logins, login_limits
 from pybroker.control.mfa import MfaEnrolment
 from pybroker.control.namespaces import ManagedNamespaces
 from pybroker.control.nodes import Nodes
 from pybroker.control.password import PasswordHasher
 from pybroker.control.plane import Plane
+from pybroker.control.publish import Publisher
+from pybroker.control.retained import Retained
 from pybroker.control.session_messages import SessionMessages
 from pybroker.control.statistics import Statistics
 from pybroker.control.subscriptions import Subscriptions
@@ -63,6 +69,12 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     clients: Clients
     session_messages: SessionMessages
     subscriptions: Subscriptions
+    alarms: Alarms
+    bans: Bans
+    configs: Configs
+    listeners: ListenerControl
+    publisher: Publisher
+    retained: Retained
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
@@ -74,10 +86,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         """Do the regular work of the services until cancelled."""
         while True:
             await self.tokens.sweep()
+            await self.bans.sweep()
+            await self.alarms.sweep()
             await asyncio.sleep(SWEEP_S)
 
     def close(self) -> None:
         """Finish what is being done; the database is closed by its owner."""
+        self.publisher.stop()
         self.audit.close()
         self.hasher.close()
 
@@ -121,7 +136,9 @@ async def open_control(
         **identity,
         **operations,
     )
-    control.licence.attach(lambda: len(plane.registry))
+    control.licence.attach(lambda: len(plane.registry), control.alarms.raise_soon, control.alarms.clear_soon)
+    if control.bootstrap_failure is not None:
+        await control.alarms.activate("api_key_bootstrap", control.bootstrap_failure, {})
     return control
 
 
@@ -162,8 +179,17 @@ async def _open_operations(
     configuration: Configuration, database: Database, plane: Plane, clock: Clock, about: About
 ) -> dict[str, Any]:
     """Return the services around the running broker by their field of `Control`."""
-    clients = Clients(plane, configuration)
+    clients, configs = Clients(plane, configuration), Configs(configuration, plane)
+    bans, alarms = Bans(database, plane, clock), Alarms(database, clock, configuration)
+    await bans.load()
+    await alarms.table.load()
     return {
+        "alarms": alarms,
+        "bans": bans,
+        "configs": configs,
+        "listeners": ListenerControl(plane, configuration, configs),
+        "publisher": Publisher(plane, configuration, clock),
+        "retained": Retained(plane),
         "plane": plane,
         "clients": clients,
         "session_messages": SessionMessages(plane, clients),

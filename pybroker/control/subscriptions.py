@@ -5,19 +5,14 @@ so that the loop gets its turn. Where the caller wants page after page, the curs
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from pybroker.control.clients import Clients, check_filter, inner_filter
+from pybroker.control.cursors import SLICE, Cursors, skip_and_take
 from pybroker.control.plane import Plane
 from pybroker.errors import Refused
-
-SLICE = 1_000
-"""Rows that are taken from the core before the loop gets its turn: some 2 ms."""
-
-_REMEMBERED = 64
 
 R = TypeVar("R")
 
@@ -79,21 +74,6 @@ class Found(NamedTuple, Generic[R]):
     has_next: bool
 
 
-class _Cursors:
-    """Cursors by the number of rows in front of them; valid while the number of rows stays the same."""
-
-    def __init__(self) -> None:
-        self._total = -1
-        self._by_offset: dict[int, int] = {}
-
-    def of(self, total: int) -> dict[int, int]:
-        """Return the cursors that hold for a number of rows."""
-        if total != self._total:
-            self._total = total
-            self._by_offset = {}
-        return self._by_offset
-
-
 class Subscriptions:
     """Reader of the subscriptions.
 
@@ -105,8 +85,8 @@ class Subscriptions:
     def __init__(self, plane: Plane, clients: Clients) -> None:
         self._plane = plane
         self._clients = clients
-        self._cursors = _Cursors()
-        self._topic_cursors = _Cursors()
+        self._cursors = Cursors()
+        self._topic_cursors = Cursors()
 
     def of_client(self, client_id: str) -> list[Subscription]:
         """Return the subscriptions of a client.
@@ -138,7 +118,7 @@ class Subscriptions:
         """Return the distinct filters that somebody subscribes to, without groups, behind the first `offset`."""
         engine = self._plane.engine
         total = engine.stats()["topics"]
-        rows, has_next = await _skip_and_take(engine.page_topics, self._topic_cursors.of(total), offset, limit)
+        rows, has_next = await skip_and_take(engine.page_topics, self._topic_cursors.of(total), offset, limit)
         return Found([inner_filter(filter) or filter for filter in rows], total, has_next)
 
     async def topics_like(self, topic: str) -> list[str]:
@@ -169,7 +149,7 @@ class Subscriptions:
     async def _page_of_all(self, offset: int, limit: int) -> Found[Subscription]:
         engine = self._plane.engine
         total = engine.stats()["subscriptions"]
-        rows, has_next = await _skip_and_take(engine.page_subscriptions, self._cursors.of(total), offset, limit)
+        rows, has_next = await skip_and_take(engine.page_subscriptions, self._cursors.of(total), offset, limit)
         return Found(self._named(rows), total, has_next)
 
     async def _page_of_some(self, wanted: SubscriptionFilter, offset: int, limit: int) -> Found[Subscription]:
@@ -193,36 +173,6 @@ class Subscriptions:
             for slot, filter, options, _ in listed
             if (session := at(slot)) is not None
         ]
-
-
-async def _skip_and_take(
-    take: Callable[[int, int], tuple[list[R], int]], remembered: dict[int, int], offset: int, limit: int
-) -> tuple[list[R], bool]:
-    """Return the rows behind the first `offset` and whether more follow.
-
-    Args:
-        take: one slice behind a cursor.
-        remembered: cursors by offset; the one of the page behind this one is added.
-    """
-    start = max((known for known in remembered if known <= offset), default=0)
-    cursor, passed = remembered.get(start, 0), start
-    while passed < offset and cursor >= 0:
-        rows, cursor = take(cursor, min(SLICE, offset - passed))
-        passed += len(rows)
-        await asyncio.sleep(0)
-    found: list[R] = []
-    while len(found) < limit and cursor >= 0:
-        rows, cursor = take(cursor, min(SLICE, limit - len(found)))
-        found += rows
-        await asyncio.sleep(0)
-    if cursor >= 0:
-        remembered.pop(offset + limit, None)
-        remembered[offset + limit] = cursor
-        if len(remembered) > _REMEMBERED:
-            del remembered[next(iter(remembered))]
-        # The core may give a cursor behind its last row.
-        return found, bool(take(cursor, 1)[0])
-    return found, False
 
 
 def matches(name: str, filter: str) -> bool:

@@ -60,7 +60,7 @@ class ListenerService:
         engine: binds and accepts.
         traits: filled and emptied here, read by the connect pipeline.
         announce: gets one line for each listener that is opened.
-        idle_timeout_ms: handshakes and CONNECT must be done by then.
+        idle_timeout_ms: handshakes and CONNECT must be done by then; may be changed, and holds for what is opened.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ListenerService:
         self._engine = engine
         self._traits = traits
         self._announce = announce
-        self._idle_timeout_ms = idle_timeout_ms
+        self.idle_timeout_ms = idle_timeout_ms
         self._known: dict[ListenerId, _Known] = {}
         self._open: dict[ListenerId, _Open] = {}
         self.certificates = CertificateWatch(engine)
@@ -100,6 +100,41 @@ class ListenerService:
             self.close_all()
             raise
 
+    def follow(self, listeners: Listeners) -> None:
+        """Bring what is open in line with a configuration; what has not changed is left alone.
+
+        A listener that has changed is closed with its connections and opened again. If one cannot be opened, those that
+        were changed before it are changed back.
+
+        Raises:
+            BrokerError: an address could not be bound.
+            ConfigError: a certificate file is broken.
+        """
+        wanted = {listener_id(kind, name): _Known(kind, name, settings) for kind, name, settings in listeners.each()}
+        before = dict(self._known)
+        touched = [listener for listener in {**before, **wanted} if before.get(listener) != wanted.get(listener)]
+        try:
+            for listener in touched:
+                self._change(listener, wanted.get(listener))
+        except BrokerError:
+            for listener in touched:
+                self._change(listener, before.get(listener))
+            raise
+
+    def _change(self, listener: ListenerId, known: _Known | None) -> None:
+        """Give a listener new settings, `None` to remove it."""
+        self.stop(listener)
+        if known is None:
+            self._known.pop(listener, None)
+            return
+        self._known[listener] = known
+        if known.settings.enable:
+            self.start(listener)
+
+    def is_open(self, listener: ListenerId) -> bool:
+        """Return whether a listener accepts connections."""
+        return listener in self._open
+
     def start(self, listener: ListenerId) -> str:
         """Open a known listener and return its address; one that is open already is left alone.
 
@@ -112,7 +147,7 @@ class ListenerService:
             return self._open[listener].address
         kind, name, settings = self._known[listener]
         try:
-            number, address = self._engine.open_listener(specification(kind, name, settings, self._idle_timeout_ms))
+            number, address = self._engine.open_listener(specification(kind, name, settings, self.idle_timeout_ms))
         except OSError as error:
             where = settings.bind if isinstance(settings, UnixListener) else settings.bind.render()
             reason = (os.strerror(error.errno) if error.errno else str(error)).lower()

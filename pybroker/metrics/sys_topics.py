@@ -22,6 +22,8 @@ logger = structlog.get_logger(__name__)
 DESCRIPTION = "pybroker MQTT broker"
 """Payload of `sysdescr`."""
 
+_DISABLED_S = 10.0
+
 _PROTOCOL_NAMES = {3: "MQIsdp", 4: "MQTT", 5: "MQTT"}
 
 
@@ -34,7 +36,7 @@ class SysTopicsService:
         events: tells of clients; listened to from now on.
         clock: tells the time; the broker's uptime counts from now.
         node: name in the topics.
-        settings: intervals, and which events are published.
+        settings: intervals, which may be replaced while running, and which events are published.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class SysTopicsService:
         self._clock = clock
         self._node = node
         self._prefix = f"$SYS/brokers/{node}"
-        self._settings = settings
+        self.settings = settings
         self._started_ms = clock.now_ms()
         self._has_audience = False
         events.sys_subscribed.listen(self._on_sys_subscribed)
@@ -91,18 +93,20 @@ class SysTopicsService:
                 self._publish(f"{self._prefix}/{kind}/{name.replace('.', '/')}", str(value))
 
     async def run_heartbeat(self) -> None:
-        """Publish the heartbeat at its interval until cancelled; return at once if it is disabled."""
-        interval_ms = self._settings.sys_heartbeat_interval
-        while interval_ms is not None:
-            await asyncio.sleep(interval_ms / 1_000)
-            self.publish_heartbeat()
+        """Publish the heartbeat at its interval until cancelled; look again after a while if it is disabled."""
+        while True:
+            interval_ms = self.settings.sys_heartbeat_interval
+            await asyncio.sleep(_DISABLED_S if interval_ms is None else interval_ms / 1_000)
+            if interval_ms is not None:
+                self.publish_heartbeat()
 
     async def run_statistics(self) -> None:
-        """Publish the statistics at their interval until cancelled; return at once if they are disabled."""
-        interval_ms = self._settings.sys_msg_interval
-        while interval_ms is not None:
-            await asyncio.sleep(interval_ms / 1_000)
-            self.publish_statistics()
+        """Publish the statistics at their interval until cancelled; look again after a while if they are disabled."""
+        while True:
+            interval_ms = self.settings.sys_msg_interval
+            await asyncio.sleep(_DISABLED_S if interval_ms is None else interval_ms / 1_000)
+            if interval_ms is not None:
+                self.publish_statistics()
 
     def _on_sys_subscribed(self, client: Client) -> None:
         self._has_audience = True

@@ -66,6 +66,16 @@ CREATE TRIGGER audit_is_not_cut BEFORE DELETE ON audit
 WHEN OLD.seq > (SELECT first_seq FROM audit_ends)
 BEGIN SELECT RAISE(ABORT, 'audit records are removed by retention only'); END"""
 
+_ALARM_HISTORY = """
+CREATE TABLE alarm_history (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    message TEXT NOT NULL,
+    details BLOB NOT NULL,
+    activated_ms INTEGER NOT NULL,
+    deactivated_ms INTEGER NOT NULL
+) STRICT"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         1,
@@ -77,6 +87,15 @@ MIGRATIONS: tuple[Migration, ...] = (
             "INSERT INTO audit_ends VALUES (1, 0, zeroblob(32), 0, zeroblob(32))",
             _AUDIT_IS_NOT_CHANGED,
             _AUDIT_IS_NOT_CUT,
+        ),
+    ),
+    Migration(
+        2,
+        (
+            *map(record_table, ("ban", "alarm")),
+            _ALARM_HISTORY,
+            "CREATE INDEX alarm_history_by_end ON alarm_history (deactivated_ms)",
+            "CREATE TABLE sample (time_s INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT",
         ),
     ),
 )

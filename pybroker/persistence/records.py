@@ -115,3 +115,34 @@ class SettingRecord(Record, frozen=True, kw_only=True):
     """One value that the broker keeps for itself; the key is its name."""
 
     value: Any
+
+
+class BanRecord(Record, frozen=True, kw_only=True):
+    """A ban; the key is `kind:who`.
+
+    Args:
+        kind: what `who` is.
+        who: in its one spelling.
+        at_s: wall time.
+        until_s: wall time; `None`: without end.
+    """
+
+    kind: Literal["clientid", "username", "peerhost", "clientid_re", "username_re", "peerhost_net"]
+    who: str
+    by: str = ""
+    reason: str = ""
+    at_s: int = 0
+    until_s: int | None = None
+
+
+class AlarmRecord(Record, frozen=True, kw_only=True):
+    """An alarm that is raised; the key is its name.
+
+    Args:
+        activated_ms: wall time.
+    """
+
+    name: str
+    message: str
+    details: dict[str, Any]
+    activated_ms: int

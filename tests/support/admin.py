@@ -12,7 +12,7 @@ import msgspec
 from admin.app import create_app
 from pybroker._core import CLOSE_TCP
 from pybroker.app import build_plane
-from pybroker.config.schema import Config
+from pybroker.config.schema import Config, Listeners
 from pybroker.control.configuration import open_configuration
 from pybroker.control.door import About, Control, open_control
 from pybroker.control.password import PasswordHasher
@@ -38,9 +38,13 @@ class Api:
         control: the services behind it.
         client: sends the requests.
         clock: of the services.
+        levels: of the log, as they were set: target and level.
     """
 
-    def __init__(self, control: Control, client: httpx.AsyncClient, clock: FakeClock) -> None:
+    def __init__(
+        self, control: Control, client: httpx.AsyncClient, clock: FakeClock, levels: list[tuple[str, str]]
+    ) -> None:
+        self.levels = levels
         self.control = control
         self.client = client
         self.clock = clock
@@ -86,12 +90,13 @@ def basic(api_key: str, secret: str) -> str:
 
 
 def config_with(folder: Path, **sections: Any) -> Config:
-    """Return a configuration with the default administrator's password known; `dashboard` adds to its keys."""
+    """Return a configuration with the default administrator's password known; `dashboard` adds to its keys. No listeners."""
     config = Config()
     dashboard = msgspec.structs.replace(
         config.dashboard, **{"default_password": PASSWORD, **sections.pop("dashboard", {})}
     )
     node = msgspec.structs.replace(config.node, data_dir=str(folder), io_threads=0)
+    sections.setdefault("listeners", Listeners(tcp={}, ws={}))
     return msgspec.structs.replace(config, dashboard=dashboard, node=node, **sections)
 
 
@@ -117,7 +122,7 @@ async def open_api(config: Config, clock: FakeClock | None = None, *, runs: bool
     transport = httpx.ASGITransport(create_app(control), raise_app_exceptions=False, client=("192.0.2.1", 1234))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://broker") as client:
-            yield Api(control, client, clock)
+            yield Api(control, client, clock, levels)
     finally:
         await supervisor.stop()
         plane.listeners.close_all()

@@ -17,8 +17,11 @@ def test_sweep_says_how_many_went() -> None:
 
 async def test_no_interval_means_no_sweep() -> None:
     engine = FakeEngine()
-    await RetainedService(engine.as_core(), 0).run()
+    task = asyncio.create_task(RetainedService(engine.as_core(), 0).run())
+    await asyncio.sleep(0)
     assert engine.calls == []
+    assert not task.done()
+    task.cancel()
 
 
 async def test_sweep_is_repeated() -> None:

@@ -1,0 +1,139 @@
+"""Changing the configuration while the broker runs: checked, put into effect, stored; all or nothing.
+
+Every change of a key goes through `Configs`, whoever asks for it, so that what is in effect and what is stored cannot
+part. Keys that need a restart are stored and take effect then; the caller is told which those are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pybroker.config.patch import Patched
+from pybroker.config.render import render
+from pybroker.config.schema import Config
+from pybroker.control.configuration import Configuration
+from pybroker.control.plane import Plane
+from pybroker.errors import BrokerError, ConfigError, Refused
+from pybroker.plane.settings import connect_settings, engine_settings, subscribe_settings
+
+ROOTS: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fields(Config))
+"""Every top-level key."""
+
+READ_ONLY = ("node",)
+"""Roots that files and command line decide alone."""
+
+
+class Configs:
+    """Reader and changer of the configuration.
+
+    Args:
+        configuration: in effect.
+        plane: is told of changes.
+    """
+
+    def __init__(self, configuration: Configuration, plane: Plane) -> None:
+        self._configuration = configuration
+        self._plane = plane
+
+    def show(self, root: str | None = None) -> dict[str, Any]:
+        """Return the configuration, or one root of it, as plain values; secrets are masked.
+
+        Raises:
+            Refused: `NOT_FOUND`: there is no such root, or it is no table.
+        """
+        values = render(self._configuration.current, masks_secrets=True)
+        if root is None:
+            return values
+        found = values.get(root)
+        if not isinstance(found, dict):
+            raise Refused("NOT_FOUND", f"no such configuration: {root!r}")
+        return found
+
+    async def update(self, change: Mapping[str, object], *, replaced: Sequence[str] = ()) -> Patched:
+        """Put a change over the configuration, store it and put it into effect.
+
+        Args:
+            change: as `config.patch.apply` takes it.
+            replaced: roots that go back to their defaults first.
+
+        Raises:
+            Refused: `UPDATE_FAILED`: a root is read only, or a listener could not be opened with it.
+            ConfigError: something of it is wrong.
+            StoreError: it could not be stored.
+        """
+        for root in {*change, *replaced}:
+            if root.partition(".")[0] in READ_ONLY:
+                raise Refused("UPDATE_FAILED", f"cannot be changed by the API: {root!r}")
+        async with self._configuration.lock:
+            before = self._configuration.current
+            patched = self._configuration.check(change, replaced=replaced)
+            self._follow(before, patched.config)
+            try:
+                await self._configuration.commit(patched)
+            except BrokerError:
+                self._follow(patched.config, before)
+                raise
+        return patched
+
+    def _follow(self, before: Config, after: Config) -> None:
+        """Put a configuration into effect, or leave everything as it was.
+
+        Raises:
+            Refused: `UPDATE_FAILED`.
+        """
+        plane = self._plane
+        plane.listeners.idle_timeout_ms = int(after.mqtt.idle_timeout)
+        try:
+            plane.engine.configure(engine_settings(after))
+            plane.listeners.follow(after.listeners)
+        except (BrokerError, ValueError) as error:
+            plane.engine.configure(engine_settings(before))
+            if isinstance(error, ConfigError):
+                raise
+            raise Refused("UPDATE_FAILED", str(error)) from None
+        settings = connect_settings(after)
+        plane.connector.settings = settings
+        plane.sessions.max_expiry_s = settings.max_session_expiry_s
+        plane.subscriber.settings = subscribe_settings(after)
+        plane.chain.allows_anonymous = after.is_anonymous_allowed
+        plane.authorizer.sys_topics = after.authorization.sys_topics
+        plane.sys_topics.settings = after.sys_topics
+        plane.retained.clear_interval_ms = int(after.retainer.msg_clear_interval)
+        for target, old, new in (
+            ("console", before.log.console, after.log.console),
+            ("file", before.log.file, after.log.file),
+        ):
+            if old.level != new.level and new.enable and old.enable:
+                plane.set_log_level(target, new.level)
+
+
+def parse_hocon(text: bytes) -> dict[str, Any]:
+    """Return the values of HOCON, of which JSON is a part. Slow; to be called in a thread. Nothing is included.
+
+    Raises:
+        Refused: `BAD_REQUEST`.
+    """
+    try:
+        parsed = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        parsed = _parse_hocon(text)
+    except RecursionError:
+        raise Refused("BAD_REQUEST", "configuration is nested too deeply") from None
+    if not isinstance(parsed, dict) or not parsed:
+        raise Refused("BAD_REQUEST", "configuration is empty or no table")
+    return parsed
+
+
+def _parse_hocon(text: bytes) -> object:
+    from pyhocon import ConfigFactory
+    from pyhocon.exceptions import ConfigException
+    from pyparsing import ParseBaseException
+
+    if b"include" in text:
+        # An include would read files and addresses of the broker's machine.
+        raise Refused("BAD_REQUEST", "include is not allowed")
+    try:
+        return ConfigFactory.parse_string(text.decode(), resolve=False).as_plain_ordered_dict()
+    except (ConfigException, ParseBaseException, UnicodeDecodeError, RecursionError) as error:
+        raise Refused("BAD_REQUEST", f"configuration is no HOCON: {error}") from None
