@@ -5,13 +5,15 @@ nobody, whether or not it has been swept.
 """
 
 import ipaddress
-import re
 from collections.abc import Callable
 from typing import Literal
 
+from pybroker._core import Regex
 from pybroker.ports import Applicant
 
 BanKind = Literal["clientid", "username", "peerhost", "clientid_re", "username_re", "peerhost_net"]
+
+_PATTERN_BYTES = 1 << 20  # 100 classes of letters
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -26,7 +28,7 @@ class BanList:
     def __init__(self, now_s: Callable[[], int]) -> None:
         self._now_s = now_s
         self._names: dict[BanKind, dict[str, int | None]] = {"clientid": {}, "username": {}, "peerhost": {}}
-        self._patterns: dict[BanKind, dict[str, tuple[re.Pattern[str], int | None]]] = {
+        self._patterns: dict[BanKind, dict[str, tuple[Regex, int | None]]] = {
             "clientid_re": {},
             "username_re": {},
         }
@@ -43,7 +45,7 @@ class BanList:
         if kind == "peerhost_net":
             self._networks[who] = (ipaddress.ip_network(who), until_s)
         elif kind in self._patterns:
-            self._patterns[kind][who] = (re.compile(who), until_s)
+            self._patterns[kind][who] = (pattern(who), until_s)
         else:
             self._names[kind][who] = until_s
 
@@ -81,7 +83,7 @@ class BanList:
 
     def _matches(self, kind: BanKind, text: str) -> bool:
         entries = self._patterns[kind].values()
-        return any(pattern.search(text) and _holds(until_s, self._now_s) for pattern, until_s in entries)
+        return any(_holds(until_s, self._now_s) and found_in(regex, text) for regex, until_s in entries)
 
     def _covers_host(self, host: str) -> bool:
         address = address_of(host)
@@ -104,11 +106,28 @@ def normalize(kind: BanKind, who: str) -> str:
     if kind == "peerhost_net":
         return str(ipaddress.ip_network(who, strict=False))
     if kind in ("clientid_re", "username_re"):
-        try:
-            re.compile(who)
-        except re.error as error:
-            raise ValueError(f"regular expression is not valid: {error}") from None
+        pattern(who)
     return who
+
+
+def pattern(text: str) -> Regex:
+    """Return a compiled regular expression; its search is linear in the text.
+
+    Raises:
+        ValueError: it is not valid, or too large.
+    """
+    try:
+        return Regex(text, _PATTERN_BYTES)
+    except ValueError as error:
+        raise ValueError(f"regular expression is not valid: {error}") from None
+
+
+def found_in(regex: Regex, text: str) -> bool:
+    """Return whether a pattern occurs in a text; one that is too long to be searched counts as if it did."""
+    try:
+        return regex.is_match(text)
+    except OverflowError:
+        return True
 
 
 def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

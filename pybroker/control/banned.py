@@ -4,13 +4,12 @@ A ban ends the connections that it covers; their wills are not sent. Offline ses
 """
 
 import asyncio
-import re
 from collections.abc import Sequence
 from typing import get_args
 
 import msgspec
 
-from pybroker.auth.banned import BanKind, BanList, normalize
+from pybroker.auth.banned import BanKind, BanList, found_in, normalize, pattern
 from pybroker.clock import Clock
 from pybroker.control.clients import BATCH, WINDOW, host_of
 from pybroker.control.plane import Plane
@@ -183,6 +182,6 @@ def _search(wanted: BanFilter, who: str) -> bool:
     if not wanted.is_pattern:
         return who == wanted.who
     try:
-        return re.search(wanted.who, who) is not None
-    except re.error as error:
-        raise Refused("BAD_REQUEST", f"regular expression is not valid: {error}") from None
+        return found_in(pattern(wanted.who), who)
+    except ValueError as error:
+        raise Refused("BAD_REQUEST", str(error)) from None

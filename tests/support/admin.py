@@ -90,7 +90,10 @@ def basic(api_key: str, secret: str) -> str:
 
 
 def config_with(folder: Path, **sections: Any) -> Config:
-    """Return a configuration with the default administrator's password known; `dashboard` adds to its keys. No listeners."""
+    """Return a configuration with the default administrator's password known.
+
+    `dashboard` adds to its keys; there are no listeners unless they are given.
+    """
     config = Config()
     dashboard = msgspec.structs.replace(
         config.dashboard, **{"default_password": PASSWORD, **sections.pop("dashboard", {})}

@@ -47,6 +47,10 @@ def test_address_is_the_same_in_every_spelling() -> None:
     assert list_with("peerhost", normalize("peerhost", "2001:DB8:0::1")).covers("c", None, "2001:db8::1")
 
 
+def test_name_that_is_too_long_for_a_pattern_is_banned_by_it() -> None:
+    assert list_with("clientid_re", "^never$").covers("x" * 5_000, None, "")
+
+
 def test_applicant_is_judged_by_what_it_says_and_where_it_comes_from() -> None:
     connect = FakeConnect(client_id="c1", username="ann", peer=("192.0.2.7", 1)).as_core()
     applicant = Applicant(1, connect, ListenerTraits(id=ListenerId("tcp:default")))
