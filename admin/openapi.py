@@ -31,6 +31,8 @@ def build_document(rows: Iterable[Row], version: str) -> dict[str, Any]:
     replies += [kind for row in ordered for kind in row.others.values()]
     kinds = [*bodies, *replies, Error]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_SCHEMAS)
+    # Defaults come as tuples, which are arrays in JSON and nowhere else.
+    schemas, components = msgspec.json.decode(msgspec.json.encode((schemas, components)))
     by_kind = {repr(kind): _lower(schema) for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, Any] = {}
     for row in ordered:

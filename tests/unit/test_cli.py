@@ -30,7 +30,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     configs: list[Config] = []
     app = ModuleType("pybroker.app")
 
-    def serve(config: Config) -> int:
+    def serve(config: Config, set_log_level: object = None) -> int:
         configs.append(config)
         return 0
 
@@ -77,7 +77,7 @@ def test_serve_warns_of_keys_without_effect(served: list[Config], capsys: Captur
 
 
 def test_serve_returns_the_code_of_the_broker(monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
-    monkeypatch.setattr(sys.modules["pybroker.app"], "serve", lambda config: 3)
+    monkeypatch.setattr(sys.modules["pybroker.app"], "serve", lambda config, set_log_level=None: 3)
     assert run(["serve"]) == 3
 
 
@@ -98,7 +98,7 @@ def test_failing_broker_is_explained(
     code: ExitCode,
     text: str,
 ) -> None:
-    def serve(config: Config) -> int:
+    def serve(config: Config, set_log_level: object = None) -> int:
         raise error
 
     monkeypatch.setattr(sys.modules["pybroker.app"], "serve", serve)
