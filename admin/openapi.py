@@ -31,8 +31,6 @@ def build_document(rows: Iterable[Row], version: str) -> dict[str, Any]:
     replies += [kind for row in ordered for kind in row.others.values()]
     kinds = [*bodies, *replies, Error]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_SCHEMAS)
-    # Defaults come as tuples, which are arrays in JSON and nowhere else.
-    schemas, components = msgspec.json.decode(msgspec.json.encode((schemas, components)))
     by_kind = {repr(kind): _lower(schema) for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, Any] = {}
     for row in ordered:
@@ -90,7 +88,8 @@ def _query_parameters(row: Row) -> list[dict[str, Any]]:
     for field in msgspec.structs.fields(row.query):
         schema = _lower(msgspec.json.schema(field.type))
         if field.default not in (msgspec.NODEFAULT, None, msgspec.UNSET):
-            schema["default"] = msgspec.to_builtins(field.default)
+            # As JSON has it: a tuple is an array there.
+            schema["default"] = msgspec.json.decode(msgspec.json.encode(field.default))
         # A parameter cannot be null, only left out.
         schema.pop("nullable", None)
         parameters.append({"name": field.encode_name, "in": "query", "required": field.required, "schema": schema})
