@@ -159,7 +159,7 @@ fn check(criterion: &mut Criterion) {
 
 fn own(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("acl/own");
-    for per_list in [1, 4, 8, 12, 15, 16, 32, 100] {
+    for per_list in [1, 4, 6, 7, 8, 12, 16, 32, 100] {
         let rules = compiled(own_lists(100 * per_list, per_list));
         let client = Client {
             client_id: "device-4",

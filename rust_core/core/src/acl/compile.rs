@@ -63,7 +63,7 @@ impl<'a> Compiler<'a> {
                 (name.as_str(), rules, superseded)
             }
         };
-        let list = List::new(name.into(), rules, superseded, self.hasher);
+        let list = List::new(name.into(), rules, superseded, self.settings, self.hasher);
         (spec.namespace, spec.principal, list)
     }
 

@@ -6,6 +6,7 @@
 
 mod compile;
 mod condition;
+mod index;
 mod list;
 mod pattern;
 mod request;
@@ -163,7 +164,7 @@ impl AccessRules {
     /// Decides whether a client may do something; `topic` is what `judged_topic` returns.
     ///
     /// Cost: two hash look-ups, then each rule of the client's lists until one decides; of a long list only the rules
-    /// whose literal first levels are those of the topic.
+    /// whose literal levels are those of the topic.
     #[must_use]
     pub fn check(&self, client: &Client<'_>, action: Action, topic: &str) -> Verdict {
         let question = Question::new(client, action, topic, self.settings);

@@ -75,6 +75,17 @@ impl Fit<'_> {
     }
 }
 
+/// One level of a rule as the index sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'a> {
+    Literal(&'a str),
+    Plus,
+    /// A level with a placeholder.
+    Value,
+    /// Everything from here on.
+    Rest,
+}
+
 /// A filter with at least one wildcard or placeholder.
 #[derive(PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Pattern {
@@ -101,18 +112,14 @@ impl Pattern {
         Self { text: text.into(), levels: levels.into(), parts: Box::default() }
     }
 
-    /// The text before the first wildcard or placeholder, without its last slash; empty also if `begins_open`.
-    pub(crate) fn literal_prefix(&self) -> &str {
-        let last = self.levels.iter().map_while(|level| match level {
-            Level::Text(span) => Some(span.end),
-            _ => None,
-        });
-        self.text.get(..last.last().unwrap_or_default().into()).unwrap_or_default()
-    }
-
-    /// Whether the first level is a wildcard or holds a placeholder.
-    pub(crate) fn begins_open(&self) -> bool {
-        !matches!(self.levels.first(), Some(Level::Text(_)))
+    /// The levels without their detail.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        self.levels.iter().map(|level| match level {
+            Level::Text(span) => Step::Literal(self.text(*span)),
+            Level::Template(_) => Step::Value,
+            Level::Plus => Step::Plus,
+            Level::Hash => Step::Rest,
+        })
     }
 
     fn text(&self, span: Span) -> &str {
