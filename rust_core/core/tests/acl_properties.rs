@@ -373,3 +373,22 @@ fn deep_topics_and_deep_rules_are_judged() {
     assert_eq!(decided(&format!("{}c", "a/".repeat(30_000))), Some(41));
     assert_eq!(decided("a/a"), None);
 }
+
+#[test]
+fn a_text_too_long_to_be_searched_neither_allows_nor_escapes_a_denial() {
+    let searched = |permission| {
+        let mut rule = plain("t", permission);
+        let pattern = TextSpec::Matches("x".to_owned());
+        rule.condition = Some(ConditionSpec::Every(vec![ConditionSpec::Text(ClientField::ClientId, pattern)]));
+        compile(Settings::default(), vec![list(Principal::All, vec![rule])])
+    };
+    let action = Action::Subscribe { qos: QoS::AtMostOnce };
+    for (bytes, word, allows, denies) in
+        [(4_096, "x", true, true), (4_096, "y", false, false), (4_097, "y", false, true)]
+    {
+        let client_id = word.repeat(bytes);
+        let client = Client { client_id: &client_id, ..Client::default() };
+        let decides = |permission| searched(permission).check(&client, action, "t") != Verdict::NoMatch;
+        assert_eq!((decides(Permission::Allow), decides(Permission::Deny)), (allows, denies), "{bytes} times {word}");
+    }
+}

@@ -14,6 +14,9 @@ use super::spec::{ClientField, ConditionSpec, Fault, Profile, RuleErrorCode, Tex
 /// Compiled size of an expression. `\w` needs about 50 kB because it knows all of Unicode.
 const MAX_REGEX_BYTES: usize = 256 * 1024;
 
+/// Longest text that is searched: time grows with text times expression, and a search cannot be interrupted.
+const MAX_SEARCHED_BYTES: usize = 4_096;
+
 /// How deep `and` and `or` may stand inside each other; no rule of a person comes near, and recursion stays bounded.
 const MAX_DEPTH: usize = 16;
 
@@ -69,9 +72,10 @@ pub(crate) enum TextTest {
 }
 
 impl TextTest {
-    fn holds(&self, text: &str) -> bool {
+    fn holds(&self, text: &str, if_too_long: bool) -> bool {
         match self {
             Self::Is(wanted) => **wanted == *text,
+            Self::Matches(_) if text.len() > MAX_SEARCHED_BYTES => if_too_long,
             Self::Matches(expression) => expression.0.is_match(text),
         }
     }
@@ -171,15 +175,16 @@ impl Condition {
         }
     }
 
-    pub(crate) fn holds(&self, client: &Client<'_>, profile: Profile) -> bool {
+    /// Whether it holds; a text of more than 4,096 bytes is not searched but counted as `if_too_long` says.
+    pub(crate) fn holds(&self, client: &Client<'_>, profile: Profile, if_too_long: bool) -> bool {
         match self {
-            Self::Text(field, test) => client.field(field).is_some_and(|text| test.holds(text)),
+            Self::Text(field, test) => client.field(field).is_some_and(|text| test.holds(text, if_too_long)),
             Self::Address(networks) => {
                 client.peer_ip.is_some_and(|address| networks.iter().any(|network| network.contains(address)))
             }
             Self::Profile(wanted) => *wanted == profile,
-            Self::Every(conditions) => conditions.iter().all(|condition| condition.holds(client, profile)),
-            Self::Some(conditions) => conditions.iter().any(|condition| condition.holds(client, profile)),
+            Self::Every(conditions) => conditions.iter().all(|condition| condition.holds(client, profile, if_too_long)),
+            Self::Some(conditions) => conditions.iter().any(|condition| condition.holds(client, profile, if_too_long)),
         }
     }
 }

@@ -150,7 +150,9 @@ impl Rule {
             Fit::Absent(variable) => return Finding::Absent(variable),
             Fit::Forbidden(variable) => return Finding::Forbidden(variable),
         };
-        let holds = |condition: &Arc<Condition>| condition.holds(question.client, question.settings.profile);
+        // What cannot be searched neither allows nor escapes a denial.
+        let is_deny = self.permission == Permission::Deny;
+        let holds = |condition: &Arc<Condition>| condition.holds(question.client, question.settings.profile, is_deny);
         if self.condition.as_ref().is_none_or(holds) { finding } else { Finding::Condition }
     }
 

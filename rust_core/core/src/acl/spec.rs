@@ -122,7 +122,8 @@ pub struct RuleSpec {
 pub enum TextSpec {
     /// Equal byte by byte.
     Is(String),
-    /// Found by this expression, in the syntax of the crate `regex`.
+    /// Found by this expression, in the syntax of the crate `regex`. A text of more than 4,096 bytes is not searched: it
+    /// counts as found for a deny rule and as not found for an allow rule.
     Matches(String),
 }
 
