@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, opens a socket, starts a thread or logs; time comes in as an argument.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod codec;
 pub mod error;
 pub mod message;
