@@ -75,7 +75,7 @@ fn a_subscription_and_a_retained_topic_stay_in_their_budget() {
     }
 
     let (_group, bytes) = bytes_per_item(|| subscribe_all(|_| "work/#".to_owned(), Some("g")));
-    println!("$share/g/work/#: {bytes} bytes per member");
+    println!("$share/g/jobs/#: {bytes} bytes per member");
     assert!(bytes <= 50, "{bytes} bytes per member");
 
     let (index, bytes) = bytes_per_item(|| {
