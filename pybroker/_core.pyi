@@ -11,8 +11,8 @@ Numbers that name things:
     listener: number given by `open_listener`, never reused.
 """
 
-from collections.abc import Sequence
-from typing import Final, final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal, Required, TypedDict, final
 
 __all__ = [
     "CLOSE_KEEPALIVE",
@@ -36,10 +36,13 @@ __all__ = [
     "EVENT_SHARD_FAILED",
     "EVENT_SUBSCRIBE",
     "EVENT_UNSUBSCRIBE",
+    "AccessClient",
+    "AccessRules",
     "Connack",
     "Connect",
     "Engine",
     "Regex",
+    "RulesError",
     "Will",
     "encode_properties",
     "graphemes",
@@ -76,6 +79,162 @@ CLOSE_QUEUE_FULL: Final[int]
 CLOSE_LISTENER: Final[int]
 CLOSE_QUOTA: Final[int]  # receive maximum, packet size, rate
 CLOSE_STALE: Final[int]  # answered (accept) after the connection had gone
+
+class _Rule(TypedDict, total=False):
+    """One access rule; `permission`, `action` and one of `topic` and `topics` are required.
+
+    Conditions must all hold. A text of more than 4,096 bytes is not searched by an expression: it counts as found for
+    a deny rule and as not found for an allow rule.
+    """
+
+    topic: str  # a filter with placeholders, or a literal text after "eq "
+    topics: Sequence[str] | Literal["all"]  # one must match, none never does; "all": every topic, `$` ones too
+    permission: Required[Literal["allow", "deny"]]
+    action: Required[Literal["publish", "subscribe", "all"]]
+    qos: Sequence[int]  # default: all
+    retain: bool | Literal["all"]  # of PUBLISH only; default: "all"
+    clientid: str
+    clientid_re: str  # unanchored, in the syntax of the Rust crate `regex`
+    username: str
+    username_re: str
+    ipaddr: str | Sequence[str]  # addresses and networks, one of which must hold the peer
+    zone: str
+    zone_re: str
+    listener: str
+    listener_re: str
+    # A clause of a file: one key, either a condition from above or one of
+    # {"and": [clause, ...]}, {"or": [clause, ...]}, {"profile": "legacy" | "hardened"},
+    # {"client_attr": {"name": ..., "is": ...}}, {"client_attr": {"name": ..., "re": ...}}
+    who: Mapping[str, object]
+
+# (namespace, None: global; whose rules; client id or user name, "" for all; rules in the order they are tried). The
+# names "${clientid}" and "${username}" stand for every client and every client with a user name.
+_RuleList = tuple[str | None, Literal["clientid", "username", "all"], str, Sequence[_Rule]]
+
+# (decision; scope, list and index of the rule that decided). Without a rule the last three are "", "" and -1: on
+# "nomatch", and on "deny" for a `$delayed/` topic without a second slash. Of rules in a list that are equal but for
+# their permission the last counts, at the place of the first.
+_Verdict = tuple[
+    Literal["allow", "deny", "nomatch"],
+    Literal["", "global", "namespace"],
+    Literal["", "clientid", "${clientid}", "username", "${username}", "all"],
+    int,
+]
+
+# (scope, list, index, outcome, is_reached: whether the check came so far, placeholder at fault, index of the equal rule
+# that replaced this one). Outcomes: matches, denies (hardened profile: a placeholder has no usable value), action, qos,
+# retain, topic, placeholder_absent, placeholder_forbidden, condition, superseded.
+_TraceEntry = tuple[str, str, int, str, bool, str | None, int | None]
+
+@final
+class AccessClient:
+    """What access rules may know of one client; immutable."""
+
+    def __new__(
+        cls,
+        client_id: str,
+        username: str | None = None,
+        *,
+        peer_ip: str | None = None,
+        namespace: str | None = None,
+        zone: str = "",
+        listener: str = "",
+        cert_common_name: str | None = None,
+        attributes: Sequence[tuple[str, str]] = ...,
+        mountpoint: str = "",
+    ) -> AccessClient:
+        """Describe a client.
+
+        Args:
+            username: empty counts as none.
+            peer_ip: without port; `None` for a unix socket.
+            namespace: empty counts as none.
+            listener: as `tcp:default`.
+            attributes: client attributes, name and value; none by default.
+            mountpoint: give it only if rules see mountpoints (`authorization.include_mountpoint`).
+
+        Raises:
+            ValueError: `peer_ip` is no IP address.
+        """
+
+@final
+class AccessRules:
+    """A compiled set of access rules; immutable, safe to share between threads. `len` is the number of rules."""
+
+    @staticmethod
+    def compile(
+        lists: Iterable[_RuleList],
+        *,
+        subscribe_match: Literal["strict", "strict_overlap", "emqx"] = "strict",
+        profile: Literal["legacy", "hardened"] = "legacy",
+        template_allow: Sequence[Literal["plus", "hash", "slash"]] = ...,
+        allows_partial_placeholders: bool = False,
+    ) -> AccessRules:
+        """Compile rules; of two lists of one principal the later counts. The GIL is released while compiling.
+
+        Give a generator from another thread for many lists: the event loop then runs between two of them.
+
+        Args:
+            template_allow: characters that values may hold although they mean something in a filter; none by default.
+            allows_partial_placeholders: whether a placeholder may be a part of a level; for files, JWT and HTTP rules.
+
+        Raises:
+            RulesError: some rules are not valid.
+            ValueError: a key is unknown or missing, or a value has another type.
+        """
+
+    def replace(self, lists: Iterable[_RuleList]) -> AccessRules:
+        """Return a copy in which these lists take the place of those of the same principals; `[]` removes one.
+
+        Lists that stay are shared: about 2 ms where 100,000 principals have rules. Raises as `compile`.
+        """
+
+    def __len__(self) -> int: ...
+    def check(
+        self,
+        client: AccessClient,
+        action: Literal["publish", "subscribe"],
+        topic: str,
+        qos: int = 0,
+        retain: bool = False,
+    ) -> _Verdict:
+        """Decide whether a client may do something. What holds where no rule matches is the caller's.
+
+        Args:
+            topic: as the client wrote it, `$share/g/`, `$queue/`, `$exclusive/` and `$delayed/n/` included.
+            qos: of the PUBLISH, or the one that SUBSCRIBE asks for.
+            retain: of the PUBLISH.
+
+        Raises:
+            ValueError: `action` or `qos` is not one of those values.
+        """
+
+    def explain(
+        self,
+        client: AccessClient,
+        action: Literal["publish", "subscribe"],
+        topic: str,
+        qos: int = 0,
+        retain: bool = False,
+        limit: int = 1000,
+    ) -> tuple[_Verdict, list[_TraceEntry], int]:
+        """Decide as `check` does and say of each rule of the client's lists what came of it.
+
+        Returns:
+            The verdict; at most `limit` entries in the order in which rules are tried, replaced ones at the end of their
+            list; how many entries were left out. Raises as `check`. O(rules of the client's lists).
+        """
+
+@final
+class RulesError(ValueError):
+    """Access rules that do not compile.
+
+    `errors` has at most 1,000 rows in the order of the lists: (index of the list, index of the rule or `None` if the
+    principal is at fault, field, code, message). Codes: INVALID_TOPIC, INVALID_PLACEHOLDER, INVALID_VALUE.
+    """
+
+    @property
+    def errors(self) -> list[tuple[int, int | None, str, str, str]]: ...
 
 @final
 class Will:

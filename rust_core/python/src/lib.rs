@@ -1,5 +1,7 @@
 //! Export list of `pybroker._core`; the reference for its users is `pybroker/_core.pyi`.
 
+mod acl;
+mod acl_spec;
 mod connect;
 mod convert;
 mod engine;
@@ -17,6 +19,9 @@ use pyo3::types::PyTuple;
 /// The Rust side of the broker.
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<acl::PyAccessClient>()?;
+    m.add_class::<acl::PyAccessRules>()?;
+    m.add_class::<error::RulesError>()?;
     m.add_class::<engine::PyEngine>()?;
     m.add_class::<connect::PyConnect>()?;
     m.add_class::<connect::PyWill>()?;

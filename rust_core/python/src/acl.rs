@@ -1,0 +1,181 @@
+//! `AccessRules` and `AccessClient`: compiled rules for Python. What rules mean is `pybroker_core::acl`.
+
+use std::net::IpAddr;
+
+use pybroker_core::acl::{AccessRules, Action, Client, ListSpec, Permission, Place, TraceEntry, Verdict, judged_topic};
+use pybroker_core::codec::QoS;
+use pyo3::prelude::*;
+use pyo3::types::PyIterator;
+
+use crate::acl_spec;
+use crate::error::{key_error, rules_error};
+
+/// Decision, scope, list, index of the rule.
+type VerdictRow = (&'static str, &'static str, &'static str, i64);
+
+/// Scope, list, index, outcome, whether the check came so far, placeholder at fault, index of the rule that replaced it.
+type TraceRow = (&'static str, &'static str, u32, &'static str, bool, Option<String>, Option<u32>);
+
+/// What rules may know of one client; immutable.
+#[pyclass(name = "AccessClient", module = "pybroker._core", frozen)]
+pub struct PyAccessClient {
+    client_id: String,
+    username: Option<String>,
+    peer_ip: Option<IpAddr>,
+    namespace: Option<String>,
+    zone: String,
+    listener: String,
+    cert_common_name: Option<String>,
+    attributes: Vec<(Box<str>, Box<str>)>,
+    mountpoint: String,
+}
+
+#[pymethods]
+impl PyAccessClient {
+    #[new]
+    #[pyo3(signature = (client_id, username=None, *, peer_ip=None, namespace=None, zone=String::new(),
+        listener=String::new(), cert_common_name=None, attributes=Vec::new(), mountpoint=String::new()))]
+    #[expect(clippy::too_many_arguments, reason = "the facts that rules may look at, each by its name")]
+    fn new(
+        client_id: String,
+        username: Option<String>,
+        peer_ip: Option<&str>,
+        namespace: Option<String>,
+        zone: String,
+        listener: String,
+        cert_common_name: Option<String>,
+        attributes: Vec<(String, String)>,
+        mountpoint: String,
+    ) -> PyResult<Self> {
+        let parse = |text: &str| text.parse().map_err(|_| key_error("peer_ip", &format!("an IP address: {text:?}")));
+        Ok(Self {
+            client_id,
+            username,
+            peer_ip: peer_ip.map(parse).transpose()?,
+            namespace,
+            zone,
+            listener,
+            cert_common_name,
+            attributes: attributes.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            mountpoint,
+        })
+    }
+}
+
+impl PyAccessClient {
+    fn client(&self) -> Client<'_> {
+        Client {
+            client_id: &self.client_id,
+            username: self.username.as_deref(),
+            peer_ip: self.peer_ip,
+            namespace: self.namespace.as_deref(),
+            zone: &self.zone,
+            listener: &self.listener,
+            cert_common_name: self.cert_common_name.as_deref(),
+            attributes: &self.attributes,
+        }
+    }
+}
+
+/// A compiled set of rules; immutable, so it needs no lock.
+#[pyclass(name = "AccessRules", module = "pybroker._core", frozen)]
+pub struct PyAccessRules(AccessRules);
+
+#[pymethods]
+impl PyAccessRules {
+    #[staticmethod]
+    #[pyo3(signature = (lists, *, subscribe_match="strict", profile="legacy", template_allow=Vec::new(),
+        allows_partial_placeholders=false))]
+    #[expect(clippy::needless_pass_by_value, reason = "as PyO3 hands it over")]
+    fn compile(
+        py: Python<'_>,
+        lists: &Bound<'_, PyAny>,
+        subscribe_match: &str,
+        profile: &str,
+        template_allow: Vec<String>,
+        allows_partial_placeholders: bool,
+    ) -> PyResult<Self> {
+        let settings = acl_spec::settings(subscribe_match, profile, &template_allow, allows_partial_placeholders)?;
+        let lists = read(lists)?;
+        let compiled = py.detach(|| AccessRules::compile(settings, lists));
+        compiled.map(Self).map_err(|errors| rules_error(py, errors))
+    }
+
+    fn replace(&self, py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let lists = read(lists)?;
+        let replaced = py.detach(|| self.0.replace(lists));
+        replaced.map(Self).map_err(|errors| rules_error(py, errors))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.rule_count()
+    }
+
+    #[pyo3(signature = (client, action, topic, qos=0, retain=false))]
+    fn check(&self, client: &PyAccessClient, action: &str, topic: &str, qos: u8, retain: bool) -> PyResult<VerdictRow> {
+        let action = action_of(action, qos, retain)?;
+        let mut scratch = String::new();
+        let Some(judged) = judged_topic(action, topic, &client.mountpoint, &mut scratch) else { return Ok(UNJUDGED) };
+        Ok(verdict_row(self.0.check(&client.client(), action, judged)))
+    }
+
+    #[pyo3(signature = (client, action, topic, qos=0, retain=false, limit=1000))]
+    #[expect(clippy::too_many_arguments, reason = "the question as `check` takes it, and how long the answer may be")]
+    fn explain(
+        &self,
+        py: Python<'_>,
+        client: &PyAccessClient,
+        action: &str,
+        topic: &str,
+        qos: u8,
+        retain: bool,
+        limit: usize,
+    ) -> PyResult<(VerdictRow, Vec<TraceRow>, usize)> {
+        let action = action_of(action, qos, retain)?;
+        let mut scratch = String::new();
+        let Some(judged) = judged_topic(action, topic, &client.mountpoint, &mut scratch) else {
+            return Ok((UNJUDGED, Vec::new(), 0));
+        };
+        let trace = py.detach(|| self.0.explain(&client.client(), action, judged, limit));
+        Ok((verdict_row(trace.verdict), trace.entries.into_iter().map(trace_row).collect(), trace.left_out))
+    }
+}
+
+/// The verdict on a delayed topic without a second slash.
+const UNJUDGED: VerdictRow = ("deny", "", "", -1);
+
+/// Reads the lists one by one: between two of them other Python threads may run.
+fn read(lists: &Bound<'_, PyAny>) -> PyResult<Vec<ListSpec>> {
+    PyIterator::from_object(lists)?.map(|list| acl_spec::list(&list?)).collect()
+}
+
+fn action_of(action: &str, qos: u8, retain: bool) -> PyResult<Action> {
+    let qos = QoS::try_from(qos).map_err(|_| key_error("qos", &format!("0, 1 or 2: {qos}")))?;
+    match action {
+        "publish" => Ok(Action::Publish { qos, retain }),
+        "subscribe" => Ok(Action::Subscribe { qos }),
+        _ => Err(key_error("action", &format!("publish or subscribe: {action:?}"))),
+    }
+}
+
+const fn scope_of(place: Place) -> &'static str {
+    if place.is_global { "global" } else { "namespace" }
+}
+
+fn verdict_row(verdict: Verdict) -> VerdictRow {
+    match verdict {
+        Verdict::NoMatch => ("nomatch", "", "", -1),
+        Verdict::Decided { permission, place } => {
+            let decision = match permission {
+                Permission::Allow => "allow",
+                Permission::Deny => "deny",
+            };
+            (decision, scope_of(place), place.list.as_str(), i64::from(place.rule))
+        }
+    }
+}
+
+fn trace_row(entry: TraceEntry) -> TraceRow {
+    let TraceEntry { place, outcome, is_reached, placeholder, superseded_by } = entry;
+    (scope_of(place), place.list.as_str(), place.rule, outcome.as_str(), is_reached, placeholder, superseded_by)
+}
