@@ -267,16 +267,21 @@ impl Pattern {
         matches!(words.next(), None | Some("#"))
     }
 
+    /// Whether a level begins with `$`; one with an unusable value may begin with anything, so it does not.
     fn begins_with_dollar<'v>(&self, level: Level, values: &impl Source<'v>) -> bool {
         match level {
             Level::Text(span) => self.text(span).starts_with('$'),
             Level::Template(span) => {
-                let texts = self.parts(span).iter().map(|part| match part {
-                    Part::Text(span) => Some(self.text(*span)),
-                    Part::Value(variable) => values.text(variable),
-                });
-                let first = texts.map_while(|text| text).find(|text| !text.is_empty());
-                first.is_some_and(|text| text.starts_with('$'))
+                let mut first = "";
+                for part in self.parts(span) {
+                    let text = match part {
+                        Part::Text(span) => Some(self.text(*span)),
+                        Part::Value(variable) => values.text(variable),
+                    };
+                    let Some(text) = text else { return false };
+                    first = if first.is_empty() { text } else { first };
+                }
+                first.starts_with('$')
             }
             Level::Plus | Level::Hash => false,
         }
