@@ -102,9 +102,8 @@ class _Rule(TypedDict, total=False):
     zone_re: str
     listener: str
     listener_re: str
-    # A clause of a file: one key, either a condition from above or one of
-    # {"and": [clause, ...]}, {"or": [clause, ...]}, {"profile": "legacy" | "hardened"},
-    # {"client_attr": {"name": ..., "is": ...}}, {"client_attr": {"name": ..., "re": ...}}
+    # A clause of a file, a dictionary with one key: a condition from above; `and` or `or` with a list of clauses;
+    # `profile` with the name of one; `client_attr` with a dictionary of `name` and either `is` or `re`.
     who: Mapping[str, object]
 
 # (namespace, None: global; whose rules; client id or user name, "" for all; rules in the order they are tried). The
@@ -221,8 +220,8 @@ class AccessRules:
         """Decide as `check` does and say of each rule of the client's lists what came of it.
 
         Returns:
-            The verdict; at most `limit` entries in the order in which rules are tried, replaced ones at the end of their
-            list; how many entries were left out. Raises as `check`. O(rules of the client's lists).
+            The verdict; at most `limit` entries in the order in which rules are tried, replaced ones at the end of
+            their list; how many entries were left out. Raises as `check`. O(rules of the client's lists).
         """
 
 @final

@@ -23,10 +23,10 @@ Request = tuple[Subject, Asked]
 def compile_rules(settings: Settings, lists: Sequence[RuleList]) -> _core.AccessRules:
     # The reference has the shapes of the core with looser types.
     return _core.AccessRules.compile(
-        cast(Any, lists),
-        subscribe_match=cast(Any, settings.subscribe_match),
-        profile=cast(Any, settings.profile),
-        template_allow=cast(Any, settings.template_allow),
+        cast("Any", lists),
+        subscribe_match=cast("Any", settings.subscribe_match),
+        profile=cast("Any", settings.profile),
+        template_allow=cast("Any", settings.template_allow),
         allows_partial_placeholders=settings.allows_partial_placeholders,
     )
 
@@ -47,7 +47,7 @@ def client_of(subject: Subject) -> _core.AccessClient:
 
 def ask(rules: _core.AccessRules, request: Request) -> Verdict:
     subject, asked = request
-    return rules.check(client_of(subject), cast(Any, asked.action), asked.topic, asked.qos, asked.retain)
+    return rules.check(client_of(subject), cast("Any", asked.action), asked.topic, asked.qos, asked.retain)
 
 
 # The shared cases.
@@ -60,7 +60,8 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 def settings_of(table: Mapping[str, Any]) -> Settings:
-    return Settings(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return Settings(**values)
 
 
 def list_of(table: Mapping[str, Any]) -> RuleList:
@@ -106,12 +107,18 @@ def decides(settings: Settings, permission: str, topic: str, request: Request) -
 def test_filters_are_held_against_a_rule_as_the_vectors_say(case: dict[str, Any]) -> None:
     request = Subject(), Asked("subscribe", case["filter"])
     for mode, permission, reading in [
-        ("emqx", "allow", "words"), ("emqx", "deny", "words"),
-        ("strict", "allow", "contains"), ("strict", "deny", "words"),
-        ("strict_overlap", "allow", "contains"), ("strict_overlap", "deny", "overlaps"),
+        ("emqx", "allow", "words"),
+        ("emqx", "deny", "words"),
+        ("strict", "allow", "contains"),
+        ("strict", "deny", "words"),
+        ("strict_overlap", "allow", "contains"),
+        ("strict_overlap", "deny", "overlaps"),
     ]:
         expected = (case[reading], case[reading])
-        assert decides(Settings(subscribe_match=mode), permission, case["rule"], request) == expected, (mode, permission)
+        assert decides(Settings(subscribe_match=mode), permission, case["rule"], request) == expected, (
+            mode,
+            permission,
+        )
 
 
 @pytest.mark.parametrize("case", cases("topics.toml"), ids=lambda case: f"{case['topic']} {case['rule']}")
@@ -147,15 +154,34 @@ def test_what_does_not_compile_is_told_with_its_place(case: dict[str, Any]) -> N
 # Random rule sets. Names and words are few, so that rules and requests meet.
 
 LITERALS = ("a", "b", "", "$s", "c1", "x-c1")
-VALUES = ("${clientid}", "${username}", "${zone}", "${cert_common_name}", "${client_attrs.k}", "${$}{username}", "${no}")
+VALUES = (
+    "${clientid}",
+    "${username}",
+    "${zone}",
+    "${cert_common_name}",
+    "${client_attrs.k}",
+    "${$}{username}",
+    "${no}",
+)
 PARTIAL = ("x-${clientid}", "${username}${clientid}", "${client_attrs.k}y")
 CONDITIONS: tuple[dict[str, Any], ...] = (
-    {"clientid_re": "^c"}, {"username_re": "1$"}, {"ipaddr": "10.0.0.0/8"}, {"ipaddr": "10.7.7.7/8"},
-    {"ipaddr": "::ffff:10.0.0.0/104"}, {"zone": "a"}, {"zone_re": "^d"}, {"listener": "tcp:default"},
-    {"clientid_re": "1", "ipaddr": "192.0.2.0/24"}, {"listener_re": "ssl"},
+    {"clientid_re": "^c"},
+    {"username_re": "1$"},
+    {"ipaddr": "10.0.0.0/8"},
+    {"ipaddr": "10.7.7.7/8"},
+    {"ipaddr": "::ffff:10.0.0.0/104"},
+    {"zone": "a"},
+    {"zone_re": "^d"},
+    {"listener": "tcp:default"},
+    {"clientid_re": "1", "ipaddr": "192.0.2.0/24"},
+    {"listener_re": "ssl"},
 )
 CLAUSES: tuple[dict[str, Any], ...] = (
-    {"username": "u1"}, {"clientid": "c2"}, {"profile": "hardened"}, {"and": []}, {"or": []},
+    {"username": "u1"},
+    {"clientid": "c2"},
+    {"profile": "hardened"},
+    {"and": []},
+    {"or": []},
     {"or": [{"clientid_re": "2$"}, {"ipaddr": ["10.0.0.1", "192.0.2.0/24"]}]},
     {"and": [{"client_attr": {"name": "k", "re": "^a"}}, {"zone": "default"}]},
     {"client_attr": {"name": "k", "is": "b"}},

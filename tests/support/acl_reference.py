@@ -14,6 +14,17 @@ RuleList = tuple[str | None, str, str, Sequence[Rule]]
 Verdict = tuple[str, str, str, int]
 
 NO_RULE = ("nomatch", "", "", -1)
+CONDITION_KEYS = (
+    "clientid",
+    "clientid_re",
+    "username",
+    "username_re",
+    "zone",
+    "zone_re",
+    "listener",
+    "listener_re",
+    "who",
+)
 PLACEHOLDER = re.compile(r"\$\{(\$|clientid|username|cert_common_name|zone|client_attrs\.[A-Za-z0-9_.-]+)\}")
 
 
@@ -122,9 +133,7 @@ def identity(rule: Rule) -> object:
     topics = "all" if rule.get("topics") == "all" else tuple(rule["topics"] if "topics" in rule else [rule["topic"]])
     qos = frozenset(rule.get("qos", (0, 1, 2)))
     retain = "all" if rule["action"] == "subscribe" else rule.get("retain", "all")
-    conditions = []
-    for key in ("clientid", "clientid_re", "username", "username_re", "zone", "zone_re", "listener", "listener_re", "who"):
-        conditions.append(repr(rule.get(key)))
+    conditions = [repr(rule.get(key)) for key in CONDITION_KEYS]
     networks = rule.get("ipaddr", [])
     addresses = [str(network(text)) for text in ([networks] if isinstance(networks, str) else networks)]
     return (topics, rule["action"], qos, retain, tuple(conditions), tuple(addresses))
@@ -135,7 +144,7 @@ def decide(settings: Settings, rule: Rule, subject: Subject, asked: Asked) -> st
     if rule["action"] not in (asked.action, "all") or asked.qos not in rule.get("qos", (0, 1, 2)):
         return None
     retain = rule.get("retain", "all")
-    if asked.action == "publish" and retain != "all" and retain != asked.retain:
+    if asked.action == "publish" and retain not in ("all", asked.retain):
         return None
     permission: str = rule["permission"]
     if not conditions_hold(rule, settings, subject, is_deny=permission == "deny"):
@@ -157,16 +166,26 @@ def decide(settings: Settings, rule: Rule, subject: Subject, asked: Asked) -> st
 
 def conditions_hold(rule: Rule, settings: Settings, subject: Subject, is_deny: bool) -> bool:
     """Return whether every condition of a rule holds."""
-    conditions = {key: value for key, value in rule.items() if key not in {
-        "topic", "topics", "permission", "action", "qos", "retain",
-    }}
+    conditions = {
+        key: value
+        for key, value in rule.items()
+        if key
+        not in {
+            "topic",
+            "topics",
+            "permission",
+            "action",
+            "qos",
+            "retain",
+        }
+    }
     return all(condition_holds(key, value, settings, subject, is_deny) for key, value in conditions.items())
 
 
 def condition_holds(key: str, value: Any, settings: Settings, subject: Subject, is_deny: bool) -> bool:
     """Return whether one condition or clause holds."""
     if key == "who":
-        (inner, wanted), = value.items()
+        ((inner, wanted),) = value.items()
         return condition_holds(inner, wanted, settings, subject, is_deny)
     if key in ("and", "or"):
         each = (condition_holds("who", clause, settings, subject, is_deny) for clause in value)
@@ -179,7 +198,9 @@ def condition_holds(key: str, value: Any, settings: Settings, subject: Subject, 
         text = subject.attributes.get(value["name"])
         return text_holds(text, value.get("is"), value.get("re"), is_deny)
     texts = {
-        "clientid": subject.client_id, "username": subject.username or None, "zone": subject.zone,
+        "clientid": subject.client_id,
+        "username": subject.username or None,
+        "zone": subject.zone,
         "listener": subject.listener,
     }
     name = key.removesuffix("_re")
@@ -230,10 +251,21 @@ def value_of(name: str, subject: Subject) -> str | None:
     if name.startswith("client_attrs."):
         return subject.attributes.get(name.removeprefix("client_attrs."))
     values: dict[str, str | None] = {
-        "clientid": subject.client_id, "username": subject.username or None, "zone": subject.zone,
+        "clientid": subject.client_id,
+        "username": subject.username or None,
+        "zone": subject.zone,
         "cert_common_name": subject.cert_common_name,
     }
     return values[name]
+
+
+def filled(text: str, values: Mapping[str, str | None]) -> str:
+    """Return a text with its placeholders replaced."""
+
+    def replacement(found: re.Match[str]) -> str:
+        return "$" if found[1] == "$" else values[found[1]] or ""
+
+    return PLACEHOLDER.sub(replacement, text)
 
 
 def render(settings: Settings, topic: str, subject: Subject) -> list[str] | str:
@@ -251,7 +283,7 @@ def render(settings: Settings, topic: str, subject: Subject) -> list[str] | str:
         raise Unrenderable(is_absent=False)
     if None in values.values():
         raise Unrenderable(is_absent=True)
-    levels = PLACEHOLDER.sub(lambda found: "$" if found[1] == "$" else values[found[1]] or "", topic).split("/")
+    levels = filled(topic, values).split("/")
     last = len(levels) - 1
     return [Literal(level) if level == "#" and at != last else level for at, level in enumerate(levels)]
 
@@ -265,7 +297,7 @@ def holes(settings: Settings, topic: str, subject: Subject) -> list[str] | str:
         if any(value is None or set(value) & set("+#/") for value in values.values()):
             levels.append(Hole(level))
         else:
-            levels.append(PLACEHOLDER.sub(lambda found, v=values: "$" if found[1] == "$" else v[found[1]] or "", level))
+            levels.append(filled(level, values))
     return levels
 
 

@@ -13,7 +13,7 @@ CLIENT = AccessClient("c1", "u1", peer_ip="10.0.0.1", attributes=[("site", "nort
 
 
 def compile_rules(*rules: dict[str, Any], **settings: Any) -> AccessRules:
-    return AccessRules.compile(cast(Any, [(None, "all", "", list(rules))]), **settings)
+    return AccessRules.compile(cast("Any", [(None, "all", "", list(rules))]), **settings)
 
 
 def test_check_names_the_rule_that_decided() -> None:
@@ -37,7 +37,7 @@ def test_explain_says_what_came_of_each_rule() -> None:
 
 def test_a_rule_that_an_equal_one_replaced_is_told() -> None:
     lists = [("n1", "clientid", "c1", [GOOD, {**GOOD, "permission": "deny"}])]
-    rules = AccessRules.compile(cast(Any, lists))
+    rules = AccessRules.compile(cast("Any", lists))
     verdict, entries, _ = rules.explain(AccessClient("c1", namespace="n1"), "publish", "a")
     assert verdict == ("deny", "namespace", "clientid", 1)
     assert entries[-1] == ("namespace", "clientid", 0, "superseded", False, None, 1)
@@ -46,7 +46,7 @@ def test_a_rule_that_an_equal_one_replaced_is_told() -> None:
 
 def test_replace_leaves_the_old_rules_as_they_are() -> None:
     old = compile_rules(GOOD)
-    new = old.replace(cast(Any, [(None, "all", "", []), (None, "username", "u1", [GOOD])]))
+    new = old.replace(cast("Any", [(None, "all", "", []), (None, "username", "u1", [GOOD])]))
     assert old.check(CLIENT, "publish", "a") == ("allow", "global", "all", 0)
     assert new.check(CLIENT, "publish", "a") == ("allow", "global", "username", 0)
     assert (len(old), len(new)) == (1, 1)
@@ -58,7 +58,7 @@ def test_lists_may_come_from_a_generator_in_another_thread() -> None:
             yield None, "clientid", f"c{number}", [GOOD]
 
     compiled: list[AccessRules] = []
-    thread = threading.Thread(target=lambda: compiled.append(AccessRules.compile(cast(Any, lists()))))
+    thread = threading.Thread(target=lambda: compiled.append(AccessRules.compile(cast("Any", lists()))))
     thread.start()
     thread.join(10)
     assert len(compiled[0]) == 1000
@@ -70,7 +70,7 @@ def test_an_error_of_the_generator_is_the_error_of_compile() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        AccessRules.compile(cast(Any, lists()))
+        AccessRules.compile(cast("Any", lists()))
 
 
 def test_faults_of_rules_come_all_at_once() -> None:
@@ -78,10 +78,11 @@ def test_faults_of_rules_come_all_at_once() -> None:
     with pytest.raises(RulesError, match=r"wildcard .* \(the first of 2 faults\)") as caught:
         compile_rules(bad, GOOD, bad)
     assert [row[:4] for row in caught.value.errors] == [
-        (0, 0, "topic", "INVALID_TOPIC"), (0, 2, "topic", "INVALID_TOPIC"),
+        (0, 0, "topic", "INVALID_TOPIC"),
+        (0, 2, "topic", "INVALID_TOPIC"),
     ]
     with pytest.raises(RulesError) as caught:
-        compile_rules(GOOD).replace(cast(Any, [(None, "clientid", "", [GOOD])]))
+        compile_rules(GOOD).replace(cast("Any", [(None, "clientid", "", [GOOD])]))
     assert [row[:4] for row in caught.value.errors] == [(0, None, "clientid", "INVALID_VALUE")]
     assert str(caught.value) == caught.value.errors[0][4]
 
@@ -139,11 +140,11 @@ def test_a_bad_question_is_refused() -> None:
     with pytest.raises(ValueError, match="qos must be 0, 1 or 2: 3"):
         rules.check(CLIENT, "publish", "a", 3)
     with pytest.raises(ValueError, match="action must be publish or subscribe"):
-        rules.explain(CLIENT, cast(Any, "all"), "a")
+        rules.explain(CLIENT, cast("Any", "all"), "a")
     with pytest.raises(ValueError, match="peer_ip must be an IP address"):
         AccessClient("c", peer_ip="localhost")
     with pytest.raises(ValueError, match="kind must be clientid, username or all"):
-        AccessRules.compile(cast(Any, [(None, "group", "g", [])]))
+        AccessRules.compile(cast("Any", [(None, "group", "g", [])]))
 
 
 def test_clauses_inside_clauses_have_a_limit() -> None:

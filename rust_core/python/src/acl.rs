@@ -33,19 +33,19 @@ pub struct PyAccessClient {
 #[pymethods]
 impl PyAccessClient {
     #[new]
-    #[pyo3(signature = (client_id, username=None, *, peer_ip=None, namespace=None, zone=String::new(),
-        listener=String::new(), cert_common_name=None, attributes=Vec::new(), mountpoint=String::new()))]
+    #[pyo3(signature = (client_id, username=None, *, peer_ip=None, namespace=None, zone="",
+        listener="", cert_common_name=None, attributes=Vec::new(), mountpoint=""))]
     #[expect(clippy::too_many_arguments, reason = "the facts that rules may look at, each by its name")]
     fn new(
         client_id: String,
         username: Option<String>,
         peer_ip: Option<&str>,
         namespace: Option<String>,
-        zone: String,
-        listener: String,
+        zone: &str,
+        listener: &str,
         cert_common_name: Option<String>,
         attributes: Vec<(String, String)>,
-        mountpoint: String,
+        mountpoint: &str,
     ) -> PyResult<Self> {
         let parse = |text: &str| text.parse().map_err(|_| key_error("peer_ip", &format!("an IP address: {text:?}")));
         Ok(Self {
@@ -53,11 +53,11 @@ impl PyAccessClient {
             username,
             peer_ip: peer_ip.map(parse).transpose()?,
             namespace,
-            zone,
-            listener,
+            zone: zone.to_owned(),
+            listener: listener.to_owned(),
             cert_common_name,
             attributes: attributes.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            mountpoint,
+            mountpoint: mountpoint.to_owned(),
         })
     }
 }
