@@ -4,12 +4,12 @@ The plane imports this module; `auth`, `namespaces` and `listeners` implement it
 the connect path is answered at once where it can be: only an answer that needs the network is a coroutine.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from pybroker._core import Connect
+from pybroker._core import AccessRules, Connect
 from pybroker.types import ClientId, Filter, ListenerId, Mountpoint, Namespace, Username
 
 FilterRequest: TypeAlias = tuple[str, int, int, int, str, bool]
@@ -33,8 +33,23 @@ class ListenerTraits(msgspec.Struct, frozen=True, kw_only=True):
     enable_authn: bool | Literal["quick_deny_anonymous"] = True
 
 
+class ClientAcl(msgspec.Struct, frozen=True, kw_only=True):
+    """Rules that authentication attached to one client (a claim of its token, or the answer of a login service).
+
+    Args:
+        rules: compiled; asked before every configured source.
+        is_final: whether what they do not match is denied; otherwise the configured sources go on.
+    """
+
+    rules: AccessRules
+    is_final: bool = False
+
+
 class Applicant:
     """A client between its CONNECT and the answer: what it said, and what the steps have decided so far.
+
+    `attributes` are the client attributes by name, `None` while there are none; `declared_client_id` is the id before
+    any override; `expire_at_s` (wall clock) is when its rights end, `None`: never.
 
     Args:
         conn: its connection.
@@ -43,9 +58,13 @@ class Applicant:
     """
 
     __slots__ = (
+        "acl",
+        "attributes",
         "client_id",
         "conn",
         "connect",
+        "declared_client_id",
+        "expire_at_s",
         "expiry_s",
         "is_assigned",
         "is_clean_start",
@@ -58,6 +77,7 @@ class Applicant:
         "peer",
         "username",
         "version",
+        "zone",
     )
 
     def __init__(self, conn: int, connect: Connect, listener: ListenerTraits) -> None:
@@ -66,6 +86,7 @@ class Applicant:
         self.listener = listener
         self.version = connect.version
         self.client_id = ClientId(connect.client_id)
+        self.declared_client_id = self.client_id
         self.username = None if connect.username is None else Username(connect.username)
         self.is_clean_start = connect.is_clean_start
         self.expiry_s = 0
@@ -76,6 +97,10 @@ class Applicant:
         self.namespace: Namespace | None = None
         self.mountpoint = Mountpoint("")
         self.is_superuser = False
+        self.zone = "default"
+        self.attributes: dict[str, str] | None = None
+        self.acl: ClientAcl | None = None
+        self.expire_at_s: int | None = None
 
 
 def render_peer(peer: tuple[str, int]) -> str:
@@ -95,6 +120,12 @@ class Verdict(NamedTuple):
         namespace: replaces the one found so far; `None` keeps it.
         data: authentication data for the client.
         reason_string: told to 5.0 clients; `None`: nothing.
+        acl: rules that are the client's own; `None`: none.
+        expire_at_s: wall clock second at which its rights end; `None`: never.
+        attributes: client attributes, put over those it has; may replace `tns`.
+        client_id: replaces the client id; `None` keeps it.
+        zone: replaces the zone; `None` keeps it.
+        disconnects_at_expiry: whether the connection ends at `expire_at_s`; else its checks are denied from then on.
     """
 
     reason: int
@@ -102,6 +133,12 @@ class Verdict(NamedTuple):
     namespace: Namespace | None = None
     data: bytes | None = None
     reason_string: str | None = None
+    acl: ClientAcl | None = None
+    expire_at_s: int | None = None
+    attributes: Mapping[str, str] | None = None
+    client_id: ClientId | None = None
+    zone: str | None = None
+    disconnects_at_expiry: bool = True
 
 
 class Authenticator(Protocol):
