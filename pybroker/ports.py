@@ -49,7 +49,8 @@ class Applicant:
     """A client between its CONNECT and the answer: what it said, and what the steps have decided so far.
 
     `attributes` are the client attributes by name, `None` while there are none; `declared_client_id` is the id before
-    any override; `expire_at_s` (wall clock) is when its rights end, `None`: never.
+    any override; `expire_at_s` (wall clock) is when its rights end, `None`: never, and `disconnects_at_expiry` whether
+    its connection ends with them.
 
     Args:
         conn: its connection.
@@ -64,6 +65,7 @@ class Applicant:
         "conn",
         "connect",
         "declared_client_id",
+        "disconnects_at_expiry",
         "expire_at_s",
         "expiry_s",
         "is_assigned",
@@ -101,6 +103,7 @@ class Applicant:
         self.attributes: dict[str, str] | None = None
         self.acl: ClientAcl | None = None
         self.expire_at_s: int | None = None
+        self.disconnects_at_expiry = True
 
 
 def render_peer(peer: tuple[str, int]) -> str:

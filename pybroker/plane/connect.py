@@ -13,6 +13,7 @@ import structlog
 
 from pybroker._core import CLOSE_PROTOCOL, Connack, Connect, Engine
 from pybroker.events import EventBus, Refusal
+from pybroker.plane.attributes import NAMESPACE_ATTRIBUTE, merge_attributes
 from pybroker.plane.certificate import certificate_text
 from pybroker.plane.session import Sessions
 from pybroker.plane.settings import ConnectSettings
@@ -208,11 +209,11 @@ class Connector:
             if not chosen:
                 return CLIENT_ID_NOT_VALID
         if chosen:
-            applicant.client_id = ClientId(chosen)
+            applicant.client_id = applicant.declared_client_id = ClientId(chosen)
             applicant.is_assigned = is_empty
             return self._check_length(applicant.client_id)
         if is_empty:
-            applicant.client_id = new_client_id()
+            applicant.client_id = applicant.declared_client_id = new_client_id()
             applicant.is_assigned = True
         return 0
 
@@ -238,8 +239,17 @@ class Connector:
     def merge_verdict(self, applicant: Applicant, verdict: Verdict) -> int:
         """Put what authentication found over what is known; the gate is asked again then."""
         applicant.is_superuser = verdict.is_superuser
+        applicant.acl = verdict.acl
+        applicant.expire_at_s = verdict.expire_at_s
+        applicant.disconnects_at_expiry = verdict.disconnects_at_expiry
+        if verdict.attributes is not None:
+            merge_attributes(applicant, verdict.attributes)
         if verdict.namespace is not None:
-            applicant.namespace = verdict.namespace
+            merge_attributes(applicant, {NAMESPACE_ATTRIBUTE: verdict.namespace})
+        if verdict.client_id:
+            applicant.client_id = verdict.client_id
+        if verdict.zone:
+            applicant.zone = verdict.zone
         return self._namespaces.judge_again(applicant)
 
     def fix_mountpoint(self, applicant: Applicant) -> int:
@@ -288,7 +298,8 @@ class Connector:
         settings, connect = self.settings, applicant.connect
         keep_alive_s = settings.server_keep_alive_s or None
         expiry_s = None if connect.session_expiry_s == applicant.expiry_s else applicant.expiry_s
-        assigned = applicant.client_id if applicant.is_assigned else None  # [MQTT5-3.2.2-16]
+        # The id before any override: a client that comes back with it is given the same name again. [MQTT5-3.2.2-16]
+        assigned = applicant.declared_client_id if applicant.is_assigned else None
         response = settings.response_information or None
         if response is not None and not connect.requests_response_information:
             response = None

@@ -7,14 +7,17 @@ cdef class Session:
     cdef public unsigned int expiry_s
     cdef public unsigned short keep_alive_s
     cdef public unsigned char version
-    cdef public bint is_clean_start, is_superuser
+    cdef public bint is_clean_start, is_superuser, disconnects_at_expiry
     cdef readonly str client_id
+    cdef readonly str declared_client_id
     cdef public str username
     cdef readonly str namespace
     cdef readonly str mountpoint
     cdef public str peer
     cdef public object listener
     cdef public object will
+    cdef public str zone
+    cdef public object attributes, acl, expire_at_s
     cdef public object deadline
 
     cpdef attach(self, applicant, long long now_ms)

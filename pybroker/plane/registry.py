@@ -5,12 +5,12 @@ Client ids name sessions for the whole broker: where namespaces isolate them, th
 one. The rules of a session's life stand in `session.py`, none here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from pybroker._core import Will
 from pybroker.plane.deadlines import Deadline
-from pybroker.ports import Applicant, ListenerTraits
+from pybroker.ports import Applicant, ClientAcl, ListenerTraits
 from pybroker.types import ClientId, Mountpoint, Namespace, Username
 
 NEVER_S = 0xFFFF_FFFF
@@ -23,7 +23,8 @@ OFFLINE = -1
 class Session:
     """One client: who it is, and its connection while there is one.
 
-    `ends_ms` (monotonic) and `deadline` mean something only while it is offline; `ends_ms` 0: without end.
+    `ends_ms` (monotonic) and `deadline` mean something only while it is offline; `ends_ms` 0: without end. What
+    authentication found (`attributes`, `acl`, `expire_at_s`, ...) is that of the last connection.
 
     Args:
         slot: number of its state in the engine.
@@ -32,13 +33,18 @@ class Session:
     """
 
     __slots__ = (
+        "acl",
+        "attributes",
         "client_id",
         "conn",
         "connected_at_ms",
         "created_at_ms",
         "deadline",
+        "declared_client_id",
         "disconnected_at_ms",
+        "disconnects_at_expiry",
         "ends_ms",
+        "expire_at_s",
         "expiry_s",
         "is_clean_start",
         "is_superuser",
@@ -51,11 +57,13 @@ class Session:
         "username",
         "version",
         "will",
+        "zone",
     )
 
     def __init__(self, slot: int, applicant: Applicant, created_at_ms: int) -> None:
         self.slot = slot
         self.client_id: ClientId = applicant.client_id
+        self.declared_client_id: ClientId = applicant.declared_client_id
         self.namespace: Namespace | None = applicant.namespace
         self.mountpoint: Mountpoint = applicant.mountpoint
         self.created_at_ms = created_at_ms
@@ -75,6 +83,11 @@ class Session:
         self.expiry_s = applicant.expiry_s
         self.is_clean_start = applicant.is_clean_start
         self.is_superuser = applicant.is_superuser
+        self.zone: str = applicant.zone
+        self.attributes: Mapping[str, str] | None = applicant.attributes
+        self.acl: ClientAcl | None = applicant.acl
+        self.expire_at_s: int | None = applicant.expire_at_s
+        self.disconnects_at_expiry = applicant.disconnects_at_expiry
         self.will: Will | None = applicant.connect.will
         self.connected_at_ms = now_ms
 

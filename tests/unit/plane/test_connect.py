@@ -6,14 +6,14 @@ from typing import cast
 
 import pytest
 
-from pybroker._core import CLOSE_PROTOCOL
+from pybroker._core import CLOSE_PROTOCOL, AccessRules
 from pybroker.config.sections.mqtt import CertificateField
 from pybroker.events import Refusal
 from pybroker.plane.certificate import certificate_text
 from pybroker.plane.connect import RETURN_CODES, new_client_id
 from pybroker.plane.registry import NEVER_S
 from pybroker.plane.settings import ConnectSettings
-from pybroker.ports import Applicant, ListenerTraits, Verdict
+from pybroker.ports import Applicant, ClientAcl, ListenerTraits, Verdict
 from pybroker.types import ClientId, ListenerId, Mountpoint, Namespace
 from tests.support.fake_core import FakeConnect
 from tests.support.spec import spec
@@ -277,6 +277,53 @@ def test_superuser_and_namespace_come_from_the_verdict(plane: Plane) -> None:
     plane.connect(1)
     assert plane.session().is_superuser
     assert plane.session().namespace == "t"
+
+
+def test_everything_a_verdict_says_holds_for_the_session(plane: Plane) -> None:
+    acl = ClientAcl(rules=AccessRules.compile([]), is_final=True)
+    verdict = Verdict(
+        0,
+        acl=acl,
+        expire_at_s=1_900_000_000,
+        attributes={"tns": "t", "site": "north"},
+        client_id=ClientId("t-c"),
+        zone="outside",
+        disconnects_at_expiry=False,
+    )
+    with_chain(plane, verdict)
+    plane.connect(1)
+    session = plane.session("t-c")
+    assert session.declared_client_id == "c"
+    assert session.namespace == "t"
+    assert session.attributes == {"tns": "t", "site": "north"}
+    assert session.zone == "outside"
+    assert session.acl is acl
+    assert session.expire_at_s == 1_900_000_000
+    assert not session.disconnects_at_expiry
+
+
+def test_rights_of_the_last_connection_count(plane: Plane) -> None:
+    with_chain(plane, Verdict(0, expire_at_s=7, attributes={"a": "1"}), Verdict(0))
+    plane.connect(1, FakeConnect(session_expiry_s=10))
+    plane.connect(2, FakeConnect(session_expiry_s=10))
+    assert plane.session().expire_at_s is None
+    assert plane.session().attributes is None
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "a\x1b", "\x7f", "a\x9f", "\ud800"])
+def test_attribute_that_cannot_be_a_text_is_left_out(plane: Plane, value: str) -> None:
+    with_chain(plane, Verdict(0, attributes={"tns": value, "site": "north"}))
+    plane.connect(1)
+    assert plane.session().namespace is None
+    assert plane.session().attributes == {"site": "north"}
+
+
+def test_empty_attribute_erases_nothing(plane: Plane) -> None:
+    with_chain(plane, Verdict(0, namespace=Namespace("t"), attributes={"tns": "s"}), Verdict(0, attributes={"tns": ""}))
+    plane.connect(1)
+    assert plane.session().attributes == {"tns": "t"}
+    plane.connect(2, FakeConnect(client_id="d"))
+    assert plane.session("d").namespace is None
 
 
 def test_asynchronous_verdict_is_awaited(plane: Plane) -> None:
