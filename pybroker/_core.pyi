@@ -108,7 +108,7 @@ class _Rule(TypedDict, total=False):
 
 # (namespace, None: global; whose rules; client id or user name, "" for all; rules in the order they are tried). The
 # names "${clientid}" and "${username}" stand for every client and every client with a user name.
-_RuleList = tuple[str | None, Literal["clientid", "username", "all"], str, Sequence[_Rule]]
+_RuleList = tuple[str | None, Literal["clientid", "username", "all"], str, Sequence[_Rule | Mapping[str, object]]]
 
 # (decision; scope, list and index of the rule that decided). Without a rule the last three are "", "" and -1: on
 # "nomatch", and on "deny" for a `$delayed/` topic without a second slash. Of rules in a list that are equal but for

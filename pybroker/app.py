@@ -116,7 +116,7 @@ def build_plane(
     bans, chain = BanList(clock.wall_s), AuthenticationChain(config.is_anonymous_allowed)
     gate = ConnectionQuota(NoNamespaces(), registry, lambda: configuration.current.license.connection_quota)
     connector = Connector(engine, sessions, traits, chain, bans, gate, events, supervisor.spawn, settings)
-    authorizer = Authorizer(config.authorization.sys_topics)
+    authorizer = Authorizer(config.authorization, config.security_profile)
     return Plane(
         engine=engine,
         events=events,

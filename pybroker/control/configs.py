@@ -68,27 +68,29 @@ class Configs:
         async with self._configuration.lock:
             before = self._configuration.current
             patched = self._configuration.check(change, replaced=replaced)
-            self._follow(before, patched.config)
+            await self._follow(before, patched.config)
             try:
                 await self._configuration.commit(patched)
             except BrokerError:
-                self._follow(patched.config, before)
+                await self._follow(patched.config, before)
                 raise
         return patched
 
-    def _follow(self, before: Config, after: Config) -> None:
+    async def _follow(self, before: Config, after: Config) -> None:
         """Put a configuration into effect, or leave everything as it was.
 
         Raises:
             Refused: `UPDATE_FAILED`.
         """
         plane = self._plane
+        await plane.authorizer.apply(after.authorization)
         plane.listeners.idle_timeout_ms = int(after.mqtt.idle_timeout)
         try:
             plane.engine.configure(engine_settings(after))
             plane.listeners.follow(after.listeners)
         except (BrokerError, ValueError) as error:
             plane.engine.configure(engine_settings(before))
+            await plane.authorizer.apply(before.authorization)
             if isinstance(error, ConfigError):
                 raise
             raise Refused("UPDATE_FAILED", str(error)) from None
@@ -97,7 +99,6 @@ class Configs:
         plane.sessions.max_expiry_s = settings.max_session_expiry_s
         plane.subscriber.settings = subscribe_settings(after)
         plane.chain.allows_anonymous = after.is_anonymous_allowed
-        plane.authorizer.sys_topics = after.authorization.sys_topics
         plane.sys_topics.settings = after.sys_topics
         plane.retained.clear_interval_ms = int(after.retainer.msg_clear_interval)
         for target, old, new in (

@@ -8,6 +8,7 @@ import pytest
 from pybroker._core import CLOSE_TCP
 from pybroker.auth.authorizer import Authorizer
 from pybroker.auth.chain import AuthenticationChain
+from pybroker.config.sections.access import AuthorizationSettings
 from pybroker.events import EventBus
 from pybroker.plane.connect import Connector
 from pybroker.plane.pump import Pump
@@ -95,7 +96,7 @@ class Plane:
             lambda name, work: self.spawned.append(work),
             self.settings,
         )
-        self.authorizer = Authorizer("loopback")
+        self.authorizer = Authorizer(AuthorizationSettings())
         self.subscriber = Subscriber(core, self.registry, self.locks, self.authorizer, self.events, SubscribeSettings())
         self.pump = Pump(core, self.registry, self.connector, self.subscriber, self.sessions, self.failures.append)
         for name in EventBus.__slots__ if self.has_listeners else ():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pybroker.config.sections.access import AuthorizationSettings
 from pybroker.events import Subscribed, Unsubscribed
 from pybroker.plane.settings import SubscribeSettings
 from pybroker.ports import FilterRequest, ListenerTraits
@@ -37,7 +38,7 @@ def test_everything_allowed_costs_no_list(plane: Plane) -> None:
 
 @spec("MQTT5-3.8.4-6", "MQTT3-3.8.4-5", row=90)
 def test_refused_filter_does_not_spoil_its_neighbours(plane: Plane) -> None:
-    plane.authorizer.sys_topics = "nobody"
+    plane.authorizer.settings = AuthorizationSettings(sys_topics="nobody")
     connected(plane)
     assert codes_for(plane, request("a", 1), request("$SYS/#", 0), request("b", 2)) == bytes([1, 0x87, 2])
 
@@ -93,7 +94,7 @@ def test_features_that_are_off_have_their_codes(
 def test_sys_topics_have_a_default_of_their_own(
     plane: Plane, policy: str, peer: tuple[str, int], is_allowed: bool, filter: str
 ) -> None:
-    plane.authorizer.sys_topics = policy  # type: ignore[assignment]  # one of the three words
+    plane.authorizer.settings = AuthorizationSettings(sys_topics=policy)  # type: ignore[arg-type]  # one of the words
     connected(plane, peer=peer)
     assert codes_for(plane, request(filter)) == (None if is_allowed else bytes([0x87]))
     assert ("subscription_denied" in plane.heard) != is_allowed
@@ -107,7 +108,7 @@ def test_superuser_reads_sys_topics_from_anywhere(plane: Plane) -> None:
 
 
 def test_other_dollar_topics_are_not_sys_topics(plane: Plane) -> None:
-    plane.authorizer.sys_topics = "nobody"
+    plane.authorizer.settings = AuthorizationSettings(sys_topics="nobody")
     connected(plane)
     assert codes_for(plane, request("$SYSTEM/x"), request("a/$SYS")) is None
 
@@ -157,9 +158,9 @@ def test_exclusive_topics_of_two_mountpoints_do_not_meet(plane: Plane) -> None:
 
 
 def test_refused_exclusive_filter_takes_no_lock(exclusive: Plane) -> None:
-    exclusive.authorizer.sys_topics = "nobody"
+    exclusive.authorizer.settings = AuthorizationSettings(sys_topics="nobody")
     assert codes_for(exclusive, request("$exclusive/$SYS/x")) == bytes([0x87])
-    exclusive.authorizer.sys_topics = "everyone"
+    exclusive.authorizer.settings = AuthorizationSettings(sys_topics="everyone")
     assert codes_for(exclusive, request("$exclusive/$SYS/x"), conn=2, slot=1) is None
 
 
@@ -202,7 +203,7 @@ def test_packets_of_a_connection_that_lost_its_session_are_dropped(plane: Plane)
 
 
 def test_unsubscribing_is_never_refused(plane: Plane) -> None:
-    plane.authorizer.sys_topics = "nobody"
+    plane.authorizer.settings = AuthorizationSettings(sys_topics="nobody")
     connected(plane)
     plane.subscriber.on_unsubscribe(1, 0, 7, ["$SYS/#", "a"])
     assert plane.engine.calls[-1] == ("release", 1, 7)
