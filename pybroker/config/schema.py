@@ -248,15 +248,16 @@ INERT: tuple[str, ...] = (
     "dashboard.listeners.https.ipv6_v6only",
     "dashboard.listeners.https.proxy_header",
     "dashboard.listeners.https.ssl_options.crlfile",
-    "dashboard.sample_interval",
-    "dashboard.hwmark_expire_time",
     "dashboard.sso",
     "log.audit.time_offset",
     "log.audit.timestamp_format",
-    "prometheus",
+    "prometheus.compat_names",
+    "prometheus.push_gateway",
+    "prometheus.collectors",
+    "prometheus.latency_buckets",
+    "prometheus.namespaced_metrics_limiter",
     "trace",
     "slow_subs",
-    "alarm",
 )
 """Keys, or sections of them, that are accepted but have no effect yet; `*` stands for one name. A feature that arrives
 deletes its rows."""

@@ -24,10 +24,12 @@ from pybroker.control.licence import Licence
 from pybroker.control.listeners import ListenerControl
 from pybroker.control.login import Logins, login_limits
 from pybroker.control.mfa import MfaEnrolment
+from pybroker.control.monitor import Monitor
 from pybroker.control.namespaces import ManagedNamespaces
 from pybroker.control.nodes import Nodes
 from pybroker.control.password import PasswordHasher
 from pybroker.control.plane import Plane
+from pybroker.control.prometheus import Prometheus
 from pybroker.control.publish import Publisher
 from pybroker.control.retained import Retained
 from pybroker.control.session_messages import SessionMessages
@@ -66,6 +68,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     plane: Plane
     nodes: Nodes
     statistics: Statistics
+    monitor: Monitor
+    prometheus: Prometheus
     clients: Clients
     session_messages: SessionMessages
     subscriptions: Subscriptions
@@ -183,6 +187,7 @@ async def _open_operations(
     bans, alarms = Bans(database, plane, clock), Alarms(database, clock, configuration)
     await bans.load()
     await alarms.table.load()
+    nodes, statistics = Nodes(plane, clock, about, configuration), Statistics(plane.counters)
     return {
         "alarms": alarms,
         "bans": bans,
@@ -194,6 +199,8 @@ async def _open_operations(
         "clients": clients,
         "session_messages": SessionMessages(plane, clients),
         "subscriptions": Subscriptions(plane, clients),
-        "nodes": Nodes(plane, clock, about, configuration),
-        "statistics": Statistics(plane.counters),
+        "nodes": nodes,
+        "statistics": statistics,
+        "monitor": Monitor(database, statistics, nodes, clock, configuration),
+        "prometheus": Prometheus(plane, statistics, nodes, configuration, about, bans),
     }

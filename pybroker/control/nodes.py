@@ -71,6 +71,11 @@ class Nodes:
         """Name of this node."""
         return self._about.node
 
+    @property
+    def uptime_ms(self) -> int:
+        """Milliseconds since the start of the process."""
+        return self._clock.now_ms() - self._about.started_ms
+
     def check(self, name: str) -> None:
         """Check that there is such a node.
 
@@ -86,7 +91,7 @@ class Nodes:
         return Node(
             name=self._about.node,
             version=self._about.version,
-            uptime_ms=self._clock.now_ms() - self._about.started_ms,
+            uptime_ms=self.uptime_ms,
             sessions=levels.get("sessions", 0),
             connections=levels.get("connections", 0),
             load=os.getloadavg(),

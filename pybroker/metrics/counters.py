@@ -7,8 +7,9 @@ looks at them have found them.
 from collections.abc import Callable
 
 from pybroker._core import Engine
-from pybroker.events import EventBus, Refusal
+from pybroker.events import Departure, EventBus, Refusal
 from pybroker.ports import Applicant
+from pybroker.types import ListenerId
 
 _OWN = (
     "client.connect",
@@ -63,10 +64,12 @@ class Counters:
         self._engine = engine
         self._own = dict.fromkeys(_OWN, 0)
         self._highest: dict[str, int] = {}
+        self.departures: dict[tuple[ListenerId, str], int] = {}
+        """Connections that have ended, by listener and cause."""
         events.client_admitted.listen(self._on_admitted)
         events.client_refused.listen(self._on_refused)
         events.client_connected.listen(self._counting("client.connected"))
-        events.client_disconnected.listen(self._counting("client.disconnected"))
+        events.client_disconnected.listen(self._on_disconnected)
         events.subscription_denied.listen(self._counting("client.acl.deny"))
         events.session_created.listen(self._counting("session.created"))
         events.session_resumed.listen(self._counting("session.resumed"))
@@ -100,6 +103,11 @@ class Counters:
             own[name] += 1
 
         return count
+
+    def _on_disconnected(self, departure: Departure) -> None:
+        self._own["client.disconnected"] += 1
+        where = (departure.client.listener.id, departure.cause)
+        self.departures[where] = self.departures.get(where, 0) + 1
 
     def _on_admitted(self, applicant: Applicant) -> None:
         own = self._own

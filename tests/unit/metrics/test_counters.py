@@ -45,7 +45,8 @@ def test_admissions_and_refusals_are_counted() -> None:
 def test_lives_of_clients_and_sessions_are_counted() -> None:
     events = EventBus()
     counters = Counters(FakeEngine().as_core(), events)
-    events.client_disconnected.emit(Departure(nobody(), "normal", 0))
+    gone = cast("Client", applicant())  # has a listener, which is all that is looked at
+    events.client_disconnected.emit(Departure(gone, "normal", 0))
     names = {
         "client.connected": events.client_connected,
         "client.acl.deny": events.subscription_denied,
