@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from admin.middleware.audit import Exchange, record_of
 from admin.middleware.authentication import authenticate
-from admin.middleware.errors import json_response, render
+from admin.middleware.errors import ApiError, json_response, render
 from admin.security.access import check_access
 from admin.security.credentials import claimed_name
 from admin.table import NOBODY, Access, Call, NoBody, Row, Text
@@ -98,7 +98,7 @@ class Resource:
     async def _handle(self, request: Request, row: Row, caller: Caller, exchange: Exchange) -> Response:
         body = None
         if row.request is not NoBody:
-            exchange.body = await _read(request, row.body_limit)
+            exchange.body = await _read(request, row)
             body = _decode(exchange, row)
         call = Call[Any, Any](
             self._control, caller, dict(exchange.params), _query(request, row), body, exchange.headers, exchange.peer
@@ -115,22 +115,24 @@ class Resource:
         return json_response(reply, row.status)
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    """Return the body.
+async def _read(request: Request, row: Row) -> bytes:
+    """Return the body; nothing is read beyond the row's limit.
 
     Raises:
-        Refused: `PAYLOAD_TOO_LARGE` or `REQUEST_TIMEOUT`.
+        Refused: the row's code for a body that is too large, or `REQUEST_TIMEOUT`.
     """
+    limit = row.body_limit
+    too_large = ApiError(413, row.too_large, f"body is larger than {limit} bytes")
     length = request.headers.get("content-length", "0")
     if not length.isdigit() or int(length[:20]) > limit:
-        raise Refused("PAYLOAD_TOO_LARGE", f"body is larger than {limit} bytes")
+        raise too_large
     parts, size = [], 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for part in request.stream():
                 size += len(part)
                 if size > limit:
-                    raise Refused("PAYLOAD_TOO_LARGE", f"body is larger than {limit} bytes")
+                    raise too_large
                 parts.append(part)
     except (TimeoutError, ClientDisconnect):
         raise Refused("REQUEST_TIMEOUT", "body did not arrive") from None

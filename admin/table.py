@@ -143,6 +143,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         accepts_keys: whether API keys may call it; else they get `API_KEY_NOT_ALLOW`.
         opens_when: makes the route open while it returns true.
         body_limit: bytes of the body.
+        too_large: code of a larger body; the status is 413.
         others: bodies by status that the handler sends itself, beside success and refusals.
     """
 
@@ -162,6 +163,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     accepts_keys: bool = True
     opens_when: Callable[[Control], bool] | None = None
     body_limit: int = BODY_LIMIT
+    too_large: str = "PAYLOAD_TOO_LARGE"
     others: Mapping[int, Any] = {}
 
     @property

@@ -5,7 +5,7 @@ and reads what is stored.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from pybroker.control.about import EDITION, About
 from pybroker.control.alarms import Alarms
 from pybroker.control.api_keys import ApiKeys
 from pybroker.control.audit import AuditLog
+from pybroker.control.authorization.door import Authorization, open_authorization
 from pybroker.control.banned import Bans
 from pybroker.control.bootstrap import load_bootstrap_file
 from pybroker.control.clients import Clients
@@ -40,7 +41,7 @@ from pybroker.control.tokens import SWEEP_S, Tokens
 from pybroker.control.users import Users
 from pybroker.persistence.records import UserRecord
 from pybroker.persistence.sqlite import Database
-from pybroker.persistence.table import RecordTable
+from pybroker.persistence.table import Change, RecordTable
 
 __all__ = ["EDITION", "About", "Control", "open_control"]
 
@@ -79,12 +80,17 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     listeners: ListenerControl
     publisher: Publisher
     retained: Retained
+    authorization: Authorization
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
-        """Delete a managed namespace with its users, their tokens and its keys."""
+        """Delete a managed namespace with its users, their tokens, its keys and its access rules."""
         users, keys = self.users.removing_namespace(namespace), self.api_keys.removing_namespace(namespace)
-        await self.namespaces.remove(namespace, *users, *keys)
+
+        async def remove(lists: Sequence[Change]) -> None:
+            await self.namespaces.remove(namespace, *users, *keys, *lists)
+
+        await self.authorization.rules.remove_namespace(namespace, remove)
 
     async def run(self) -> None:
         """Do the regular work of the services until cancelled."""
@@ -128,6 +134,7 @@ async def open_control(
     try:
         identity = await _open_identity(configuration, database, clock, announce, hasher)
         operations = await _open_operations(configuration, database, plane, clock, about)
+        authorization = await open_authorization(configuration, database, plane, clock, identity["namespaces"])
     except BaseException:
         hasher.close()
         raise
@@ -139,6 +146,7 @@ async def open_control(
         audit=AuditLog(database, clock, configuration),
         **identity,
         **operations,
+        authorization=authorization,
     )
     control.licence.attach(lambda: len(plane.registry), control.alarms.raise_soon, control.alarms.clear_soon)
     if control.bootstrap_failure is not None:

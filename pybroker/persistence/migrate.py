@@ -98,6 +98,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE TABLE sample (time_s INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT",
         ),
     ),
+    Migration(3, (record_table("access_list"),)),
 )
 """Every step from an empty file to the newest version."""
 

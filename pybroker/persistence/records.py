@@ -146,3 +146,48 @@ class AlarmRecord(Record, frozen=True, kw_only=True):
     message: str
     details: dict[str, Any]
     activated_ms: int
+
+
+class AccessRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One access rule of a stored list; conditions that are `None` are not asked for.
+
+    Args:
+        topic: filter with placeholders, or a literal text after `eq `.
+        qos: in rising order.
+        retain: of a publish; `all` for a rule about subscriptions.
+        created_ms: wall time.
+        updated_ms: wall time of the last change.
+    """
+
+    topic: str
+    permission: Literal["allow", "deny"]
+    action: Literal["publish", "subscribe", "all"]
+    qos: tuple[int, ...] = (0, 1, 2)
+    retain: bool | Literal["all"] = "all"
+    clientid_re: str | None = None
+    username_re: str | None = None
+    ipaddr: str | None = None
+    zone: str | None = None
+    zone_re: str | None = None
+    listener: str | None = None
+    listener_re: str | None = None
+    created_ms: int = 0
+    updated_ms: int = 0
+
+
+PrincipalKind = Literal["clientid", "username", "all"]
+
+
+class AccessListRecord(Record, frozen=True, kw_only=True):
+    """The access rules of one principal in one namespace; the key is the JSON of namespace, kind and name.
+
+    Args:
+        namespace: `None`: global.
+        name: client id or user name; empty for all users.
+        rules: in the order in which they are tried.
+    """
+
+    namespace: str | None
+    kind: PrincipalKind
+    name: str
+    rules: tuple[AccessRule, ...]

@@ -44,6 +44,7 @@ _NAMESPACE_WRITES = (
     "/data/",
     "/api_key",
     "/authorization/sources/built_in_database/rules",
+    "/authorization/sources/built_in_database/records",
     "/authentication/:id/users",
     "/certs/ns/",
     "/a2a/",
