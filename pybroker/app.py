@@ -33,6 +33,7 @@ from pybroker.config.schema import Config
 from pybroker.control.configuration import Configuration, open_configuration
 from pybroker.control.door import About, Control, open_control
 from pybroker.control.plane import Plane
+from pybroker.ctl.server import CommandServer
 from pybroker.errors import BrokerError
 from pybroker.events import EventBus
 from pybroker.listeners.service import ListenerService
@@ -178,6 +179,9 @@ class Broker:
             plane.listeners.open_all(config.listeners)
             stack.callback(plane.listeners.close_all)
             self._start_http(stack, supervisor, create_app(control))
+            commands = CommandServer(control, Path(config.node.data_dir))
+            await commands.start()
+            stack.push_async_callback(commands.stop)
             await control.audit.append_command(["start"])
             supervisor.spawn_restarting("control", control.run)
             supervisor.spawn_restarting("licence", control.licence.run)

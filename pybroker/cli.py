@@ -7,7 +7,8 @@ Errors go to the standard error stream as what happened, why, and what to do nex
 | 0 | done |
 | 1 | the configuration was refused |
 | 2 | the command line was wrong |
-| 3 | the broker could not start, or had to stop |
+| 3 | the broker could not start, had to stop, or cannot be reached |
+| 4 | the broker refused a command, or a check found something wrong |
 | 130 | interrupted from the keyboard |
 """
 
@@ -31,7 +32,11 @@ from pybroker.config.decode import show
 from pybroker.config.load import Loaded, load
 from pybroker.config.render import leaves, nest, render, to_toml
 from pybroker.config.schema import Config
-from pybroker.errors import BrokerError, ConfigError
+from pybroker.ctl.client import Unreachable
+from pybroker.ctl.groups import add_commands
+from pybroker.errors import BrokerError, ConfigError, Refused
+
+_START_BROKER = "start the broker with: pybroker serve; or name its folder with: pybroker ctl --data DIR"
 
 
 class ExitCode(IntEnum):
@@ -41,6 +46,7 @@ class ExitCode(IntEnum):
     CONFIG = 1
     USAGE = 2
     BROKER = 3
+    REFUSED = 4
     INTERRUPTED = 130
 
 
@@ -69,6 +75,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
             "correct it, then run: pybroker check --config FILE",
         )
         return ExitCode.CONFIG
+    except Unreachable as error:
+        _complain("the command was not carried out", error, _START_BROKER)
+        return ExitCode.BROKER
+    except Refused as error:
+        _complain("the command was refused", error, "correct it; what it takes: add --help")
+        return ExitCode.REFUSED
     except (BrokerError, OSError) as error:
         _complain("the broker stopped", error, "remove the cause, then start it again")
         return ExitCode.BROKER
@@ -178,3 +190,17 @@ def version() -> int:
     system = f"{platform.system()} {platform.machine()}"
     click.echo(f"pybroker {pybroker.__version__} (Python {platform.python_version()}, {system})")
     return ExitCode.OK
+
+
+@commands.group("ctl")
+@_layers
+@click.pass_context
+def ctl_commands(context: click.Context, file: Path | None, data: str | None, sets: tuple[str, ...]) -> None:
+    """Look at a running broker and change it.
+
+    Its data folder is found as `serve` finds it: --data, --config, --set and the environment.
+    """
+    context.obj = lambda: _load(file, data, sets).config.node.data_dir
+
+
+add_commands(ctl_commands, lambda context: Path(context.obj()))

@@ -10,26 +10,10 @@ from admin.schemas.licence import (
     UpdateLicenceSettings,
 )
 from admin.table import Access, Call, NoBody, NoQuery, Row
-from pybroker.control.licence import Watermarks, far_date
+from pybroker.control.licence import Watermarks
 from pybroker.control.timestamp import render_s
 
 _TAG = "License"
-
-
-def _info(quota: int) -> LicenceInfo:
-    return LicenceInfo(
-        customer="pybroker",
-        email="",
-        deployment="default",
-        type="community",
-        customer_type=0,
-        start_at="1970-01-01",
-        expiry_at=far_date(),
-        expiry=False,
-        max_sessions=quota,
-        max_connections=quota,
-        max_tps=0,
-    )
 
 
 def _settings(marks: Watermarks) -> LicenceSettings:
@@ -38,13 +22,13 @@ def _settings(marks: Watermarks) -> LicenceSettings:
 
 async def show_licence(call: Call[NoBody, NoQuery]) -> LicenceInfo:
     """Return the quota."""
-    return _info(call.control.licence.quota)
+    return LicenceInfo.of(call.control.licence.quota)
 
 
 async def use_key(call: Call[LicenceKey, NoQuery]) -> LicenceInfo:
     """Take the key that changes nothing."""
     call.control.licence.use_key(call.body.key)
-    return _info(call.control.licence.quota)
+    return LicenceInfo.of(call.control.licence.quota)
 
 
 async def show_settings(call: Call[NoBody, NoQuery]) -> LicenceSettings:

@@ -1,10 +1,11 @@
 """The connection quota, in the words of EMQX's licence."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import msgspec
 
 from admin.schemas.body import Body
+from pybroker.control.licence import far_date
 
 
 class LicenceInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +22,23 @@ class LicenceInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: int
     max_connections: int
     max_tps: int
+
+    @classmethod
+    def of(cls, quota: int) -> Self:
+        """Return what is told of a quota."""
+        return cls(
+            customer="pybroker",
+            email="",
+            deployment="default",
+            type="community",
+            customer_type=0,
+            start_at="1970-01-01",
+            expiry_at=far_date(),
+            expiry=False,
+            max_sessions=quota,
+            max_connections=quota,
+            max_tps=0,
+        )
 
 
 class LicenceKey(Body, frozen=True, kw_only=True):

@@ -26,6 +26,9 @@ __all__ = ["MAX_KEYS", "MAX_NAME_BYTES", "ApiKeyRecord", "ApiKeys", "NewKey"]
 
 MAX_KEYS = 100
 MAX_NAME_BYTES = 256
+MIN_SECRET_BYTES = 32
+"""Of a secret that an operator chooses."""
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 _BASE62 = string.digits + string.ascii_letters
@@ -130,12 +133,13 @@ class ApiKeys:
         description: str = "",
         is_enabled: bool = True,
         expires_s: int | None = None,
+        secret: str | None = None,
     ) -> NewKey:
-        """Make a key with a random secret.
+        """Make a key; `None` for the secret makes a random one.
 
         Raises:
-            Refused: `BAD_REQUEST`: name, role, namespace or scopes are not allowed, the name is taken, or there are 100
-                keys; `FORBIDDEN`: the caller is bound to another namespace.
+            Refused: `BAD_REQUEST`: name, role, namespace, scopes or secret are not allowed, the name is taken, or there
+                are 100 keys; `FORBIDDEN`: the caller is bound to another namespace.
         """
         if not _NAME.fullmatch(name) or len(name) > MAX_NAME_BYTES:
             raise Refused("BAD_REQUEST", "name must begin with a letter, then letters, digits, - and _, 256 at most")
@@ -145,7 +149,10 @@ class ApiKeys:
         self._namespaces.check(parsed.namespace)
         if scopes is not None:
             check_key_scopes(scopes, parsed.name)
-        secret = "".join(secrets.choice(_BASE62) for _ in range(_SECRET_LENGTH))
+        if secret is None:
+            secret = "".join(secrets.choice(_BASE62) for _ in range(_SECRET_LENGTH))
+        elif len(secret.encode("utf-8", "surrogateescape")) < MIN_SECRET_BYTES:
+            raise Refused("BAD_REQUEST", f"secret must have at least {MIN_SECRET_BYTES} bytes")
         salt = secrets.token_bytes(_SALT_BYTES)
         record = ApiKeyRecord(
             name=name,
