@@ -33,6 +33,7 @@ __all__ = [
     "EVENT_CLOSED",
     "EVENT_CONNECT",
     "EVENT_LOG",
+    "EVENT_QUOTA",
     "EVENT_SHARD_FAILED",
     "EVENT_SUBSCRIBE",
     "EVENT_UNSUBSCRIBE",
@@ -58,6 +59,9 @@ EVENT_CLOSED: Final[int]  # (kind, conn, session, CloseCause number, reason code
 EVENT_AUTH: Final[int]  # (kind, conn, session | -1, reason, method, data)
 EVENT_LOG: Final[int]  # (kind, level 10..50, event name, {field: value})
 EVENT_SHARD_FAILED: Final[int]  # (kind, shard, text): a shard thread died; the broker must stop with an error
+# (kind, namespace, key of the quota as in `set_namespace`, is_exceeded, level, quota | None): something was refused for
+# the first time, or (False) a tenth of the quota is free again
+EVENT_QUOTA: Final[int]
 
 # What one SUBSCRIBE asks for: (filter as written, options byte: qos | no_local << 2 | retain_as_published << 3 |
 # retain_handling << 4, kind: 0 plain, 1 shared, 2 exclusive, reason: 0, or the code (0x8F) that its syntax earns,
@@ -235,6 +239,42 @@ class RulesError(ValueError):
     @property
     def errors(self) -> list[tuple[int, int | None, str, str, str]]: ...
 
+class _Limit(TypedDict, total=False):
+    """A rate and its burst, each (amount, interval in ms): a bucket that holds the amount and refills steadily.
+
+    What the rate's bucket does not hold comes from the burst's. `None`: no limit, or no burst.
+    """
+
+    rate: tuple[int, int] | None
+    burst: tuple[int, int] | None
+
+class _TenantLimits(TypedDict, total=False):
+    """Limits of all clients of a namespace together."""
+
+    messages: _Limit | None  # published
+    bytes: _Limit | None  # of their payloads
+
+class _ClientLimits(TypedDict, total=False):
+    """Limits of each client of a namespace; all five take the place of the listener's rates."""
+
+    messages: _Limit | None
+    bytes: _Limit | None
+    delivery_messages: _Limit | None
+    delivery_bytes: _Limit | None
+    subscribes: _Limit | None  # SUBSCRIBE packets
+
+class _NamespaceLimits(TypedDict, total=False):
+    """What an operator sets for a namespace; quotas are `None` for any number."""
+
+    tenant: _TenantLimits | None  # None: disabled
+    client: _ClientLimits | None
+    max_subscriptions: int | None
+    max_retained: int | None
+    max_retained_bytes: int | None  # topics, properties and payloads
+    max_queued_bytes: int | None
+    on_exceed: Literal["reject", "pause"]  # default: reject; what becomes of who publishes or subscribes too fast
+    has_counters: bool  # default: False
+
 @final
 class Will:
     """Will message of a CONNECT, kept as the client sent it (not mounted)."""
@@ -371,8 +411,13 @@ class Engine:
     def listener_stats(self, listener: int) -> tuple[int, int, int]:
         """(current connections, accepted since start, refused since start)."""
 
-    def create_session(self, client_id: str, mountpoint: str) -> int:
-        """Make an empty session; packet ids start at 1."""
+    def create_session(self, client_id: str, mountpoint: str, namespace: str | None = None) -> int:
+        """Make an empty session; packet ids start at 1.
+
+        Args:
+            namespace: tenant whose limits hold and whose levels count it; empty counts as none. It need not be
+                configured: one that is not lives as long as a session or a retained message belongs to it.
+        """
 
     def drop_session(self, session: int) -> None:
         """End a session: subscriptions, queue and windows go; shared messages pass to other members. [row 101]"""
@@ -477,6 +522,30 @@ class Engine:
         """Counters and levels of one session: subscriptions, inflight, mqueue_len, mqueue_bytes, mqueue_dropped,
         awaiting_rel, and while connected recv_oct, recv_pkt, recv_msg, send_oct, send_pkt, send_msg,
         out_bytes (unsent)."""
+
+    def set_namespace(self, name: str, limits: _NamespaceLimits) -> None:
+        """Configure a namespace; what is left out is not limited. Replaces what was set before.
+
+        New numbers hold at once, also for live connections. A limiter that is enabled or disabled is so for connections
+        accepted from then on; those that have it keep the last numbers.
+
+        Raises:
+            ValueError: names the key and what is allowed.
+        """
+
+    def drop_namespace(self, name: str) -> bool:
+        """End the configuration: its limits, for live connections too, and its counters. Returns whether it had one.
+
+        Sessions and retained messages stay.
+        """
+
+    def namespace_stats(self, name: str) -> dict[str, int]:
+        """Levels of a namespace: sessions, subscriptions, retained, retained_bytes, queued_bytes; with `has_counters`
+        also the counters of `metrics`, from zero. Empty when nothing is known of it."""
+
+    def page_namespaces(self, after: str, limit: int) -> tuple[list[tuple[str, dict[str, int]]], bool]:
+        """(name, stats as above) of up to `limit` namespaces behind the name `after` ("": from the first on), in the
+        order of the names' bytes, and whether more follow."""
 
     def metrics(self) -> dict[str, int]:
         """Counters since start under EMQX's names (`messages.received`, `packets.publish.sent`, ...)."""

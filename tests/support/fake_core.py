@@ -103,7 +103,7 @@ class FakeEngine:
         self.calls.append(("turn",))
         return self.turn_due_ms
 
-    def create_session(self, client_id: str, mountpoint: str) -> int:
+    def create_session(self, client_id: str, mountpoint: str, namespace: str | None = None) -> int:
         if self.free_slots:
             slot = self.free_slots.pop()
         else:

@@ -133,8 +133,8 @@ impl Engine {
     }
 
     /// Makes an empty session.
-    pub fn create_session(&self, client_id: &str, mountpoint: &str) -> SubscriberId {
-        self.hub.create_session(client_id, mountpoint).id
+    pub fn create_session(&self, client_id: &str, mountpoint: &str, namespace: &str) -> SubscriberId {
+        self.hub.create_session(client_id, mountpoint, namespace).id
     }
 
     /// Ends a session.

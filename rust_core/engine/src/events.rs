@@ -8,6 +8,7 @@ use pybroker_core::reason::ReasonCode;
 use pybroker_core::topic::{self, FilterKind};
 
 use crate::link::ConnId;
+use crate::namespace::Quota;
 use crate::transport::certificate::PeerCertificate;
 
 /// Why a connection ended. The numbers cross the border; EMQX's words for them stand in `NAMES`.
@@ -249,6 +250,19 @@ pub enum Event {
         method: Box<str>,
         /// Data.
         data: Box<[u8]>,
+    },
+    /// A namespace came to a quota, or has room again.
+    Quota {
+        /// The namespace.
+        namespace: Arc<str>,
+        /// Which quota.
+        quota: Quota,
+        /// Whether something was refused; else there is room again.
+        is_exceeded: bool,
+        /// What it holds.
+        held: u64,
+        /// What it may hold; `None`: the quota was lifted.
+        most: Option<u64>,
     },
     /// Something for the log.
     Log {

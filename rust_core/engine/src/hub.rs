@@ -18,6 +18,7 @@ use crate::delayed::Delayed;
 use crate::events::Event;
 use crate::listener::Listeners;
 use crate::mailbox::Mailbox;
+use crate::namespaces::Namespaces;
 use crate::retained::Retained;
 use crate::session::{Mount, Session};
 use crate::settings::Settings;
@@ -33,13 +34,15 @@ pub struct Hub {
     /// Counters since start.
     pub counters: Counters,
     /// Events for Python.
-    pub events: Mailbox<Event>,
+    pub events: Arc<Mailbox<Event>>,
     /// Commands to each shard, by its number.
     pub shards: Box<[Mailbox<Command>]>,
     /// Connections held by each shard, to place new ones.
     pub loads: Box<[AtomicUsize]>,
     /// Open listeners.
     pub listeners: Listeners,
+    /// Tenants.
+    pub namespaces: Namespaces,
     /// Messages that wait for their time.
     pub delayed: Mutex<Delayed>,
     settings: ArcSwap<Settings>,
@@ -63,12 +66,14 @@ impl Hub {
     /// The system's error when descriptors are used up.
     pub fn new(shards: usize) -> io::Result<Self> {
         let shards = shards.max(1);
+        let events = Arc::new(Mailbox::new()?);
         Ok(Self {
             trie: RwLock::new(Trie::new()),
             generations: Generations::default(),
             retained: Retained::default(),
             counters: Counters::default(),
-            events: Mailbox::new()?,
+            namespaces: Namespaces::new(Arc::clone(&events)),
+            events,
             shards: (0..shards).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
             loads: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             listeners: Listeners::default(),
@@ -99,15 +104,19 @@ impl Hub {
         self.settings_version.fetch_add(1, Ordering::Release);
     }
 
-    /// Makes a session and gives it a free number.
-    pub fn create_session(&self, client_id: &str, mountpoint: &str) -> Arc<Session> {
+    /// Makes a session and gives it a free number. An empty namespace is none.
+    pub fn create_session(&self, client_id: &str, mountpoint: &str, namespace: &str) -> Arc<Session> {
         let mount = self.mount(mountpoint);
+        let namespace = self.namespaces.of(namespace);
+        if let Some(namespace) = &namespace {
+            namespace.enter();
+        }
         let mut slab = self.sessions.write();
         let slot = slab.free.pop().unwrap_or_else(|| {
             slab.slots.push(None);
             u32::try_from(slab.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        let session = Arc::new(Session::new(SubscriberId(slot), client_id, mount));
+        let session = Arc::new(Session::new(SubscriberId(slot), client_id, mount, namespace));
         if let Some(place) = slab.slots.get_mut(slot as usize) {
             *place = Some(Arc::clone(&session));
         }
@@ -134,9 +143,12 @@ impl Hub {
     pub fn free_session(&self, id: SubscriberId) {
         let mut slab = self.sessions.write();
         if let Some(place) = slab.slots.get_mut(id.0 as usize)
-            && place.take().is_some()
+            && let Some(session) = place.take()
         {
             slab.free.push(id.0);
+            if let Some(namespace) = &session.namespace {
+                namespace.leave();
+            }
         }
     }
 

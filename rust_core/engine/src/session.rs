@@ -4,6 +4,7 @@
 //! are never held at once, and no other lock is taken while one is held, save the retained index for reading.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,6 +17,7 @@ use pybroker_core::trie::{SubscriberId, SubscriptionKey};
 
 use crate::counters::Metric;
 use crate::link::{ConnId, Link, Outlet, Written};
+use crate::namespace::{Namespace, Quota};
 use crate::retained::Retained;
 
 /// A namespace's or listener's topic prefix, shared by all its clients.
@@ -43,9 +45,44 @@ pub struct Session {
     pub client_id: Box<str>,
     /// Prefix of its topics.
     pub mount: Option<Arc<Mount>>,
+    /// The tenant that it belongs to.
+    pub namespace: Option<Arc<Namespace>>,
     is_online: AtomicBool,
     claims: AtomicU64,
     state: Mutex<State>,
+}
+
+/// The state, locked. When it is let go, the namespace learns what the queue has gained or lost meanwhile.
+pub struct StateGuard<'a> {
+    state: MutexGuard<'a, State>,
+    namespace: Option<&'a Namespace>,
+    queued_bytes: u64,
+}
+
+impl Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for StateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for StateGuard<'_> {
+    fn drop(&mut self) {
+        let Some(namespace) = self.namespace else { return };
+        let queued_bytes = self.state.window.queue_bytes();
+        if queued_bytes > self.queued_bytes {
+            namespace.add(Quota::QueuedBytes, queued_bytes - self.queued_bytes);
+        } else if queued_bytes < self.queued_bytes {
+            namespace.subtract(Quota::QueuedBytes, self.queued_bytes - queued_bytes);
+        }
+    }
 }
 
 /// What the lock guards.
@@ -70,11 +107,17 @@ pub struct State {
 impl Session {
     /// An empty session.
     #[must_use]
-    pub fn new(id: SubscriberId, client_id: &str, mount: Option<Arc<Mount>>) -> Self {
+    pub fn new(
+        id: SubscriberId,
+        client_id: &str,
+        mount: Option<Arc<Mount>>,
+        namespace: Option<Arc<Namespace>>,
+    ) -> Self {
         Self {
             id,
             client_id: client_id.into(),
             mount,
+            namespace,
             is_online: AtomicBool::new(false),
             claims: AtomicU64::new(0),
             state: Mutex::default(),
@@ -82,8 +125,10 @@ impl Session {
     }
 
     /// Locks the state.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    pub fn lock(&self) -> StateGuard<'_> {
+        let state = self.state.lock();
+        let namespace = self.namespace.as_deref();
+        StateGuard { queued_bytes: namespace.map_or(0, |_| state.window.queue_bytes()), namespace, state }
     }
 
     /// Whether a connection is attached. May be out of date by the time it is used; only choices rest on it.

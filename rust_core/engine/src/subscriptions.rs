@@ -15,6 +15,7 @@ use crate::dispatch::Dispatcher;
 use crate::events::Cause;
 use crate::hub::Hub;
 use crate::link::ConnId;
+use crate::namespace::Quota;
 use crate::publication::group_tag;
 use crate::session::{Replay, Session, State};
 use crate::shard::Shard;
@@ -79,6 +80,9 @@ impl Hub {
         let is_new = subscribed.previous.is_none();
         if is_new {
             session.lock().subscriptions.push(subscribed.key);
+            if let Some(namespace) = &session.namespace {
+                namespace.add(Quota::Subscriptions, 1);
+            }
         }
         // [MQTT5-3.3.1-9] [MQTT5-3.3.1-10] [MQTT5-3.3.1-11]; shared ones get none (MQTT 5.0, 4.8.2).
         let is_replayed = match options.retain_handling {
@@ -114,6 +118,9 @@ impl Hub {
         };
         if let Some((key, _)) = removed {
             session.lock().subscriptions.retain(|own| *own != key);
+            if let Some(namespace) = &session.namespace {
+                namespace.subtract(Quota::Subscriptions, 1);
+            }
         }
         Ok(removed.is_some())
     }
@@ -135,6 +142,9 @@ impl Hub {
             link.say_goodbye(&mut dispatcher.outlet, ReasonCode::SessionTakenOver as u8);
             link.flush(&mut dispatcher.outlet);
             self.end_connection(link.conn, 0, Cause::TakenOver);
+        }
+        if let Some(namespace) = session.namespace.as_ref().filter(|_| !subscriptions.is_empty()) {
+            namespace.subtract(Quota::Subscriptions, subscriptions.len() as u64);
         }
         let mut groups: Vec<Arc<SharedGroup>> = Vec::new();
         {

@@ -14,6 +14,7 @@ const CLOSED: u8 = 3;
 const AUTH: u8 = 4;
 const LOG: u8 = 5;
 const SHARD_FAILED: u8 = 6;
+const QUOTA: u8 = 7;
 
 /// Names and numbers of the kinds, as exported.
 pub const EVENT_KINDS: &[(&str, u8)] = &[
@@ -24,6 +25,7 @@ pub const EVENT_KINDS: &[(&str, u8)] = &[
     ("EVENT_AUTH", AUTH),
     ("EVENT_LOG", LOG),
     ("EVENT_SHARD_FAILED", SHARD_FAILED),
+    ("EVENT_QUOTA", QUOTA),
 ];
 
 fn session_number(session: u32) -> i64 {
@@ -49,6 +51,9 @@ pub fn event(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
         }
         Event::Auth { conn, session, reason, method, data } => {
             (AUTH, conn.0, session_number(session), reason, &*method, PyBytes::new(py, &data)).into_py_any(py)
+        }
+        Event::Quota { namespace, quota, is_exceeded, held, most } => {
+            (QUOTA, &*namespace, quota.key(), is_exceeded, held, most).into_py_any(py)
         }
         Event::Log { level, event, fields } => {
             let details = PyDict::new(py);

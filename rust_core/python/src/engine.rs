@@ -124,8 +124,9 @@ impl PyEngine {
         self.engine.hub.listeners.get(listener).map_or((0, 0, 0), |listener| listener.counts())
     }
 
-    fn create_session(&self, client_id: &str, mountpoint: &str) -> u32 {
-        self.engine.create_session(client_id, mountpoint).0
+    #[pyo3(signature = (client_id, mountpoint, namespace=None))]
+    fn create_session(&self, client_id: &str, mountpoint: &str, namespace: Option<&str>) -> u32 {
+        self.engine.create_session(client_id, mountpoint, namespace.unwrap_or_default()).0
     }
 
     fn drop_session(&self, session: i64) {

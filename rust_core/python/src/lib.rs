@@ -7,6 +7,7 @@ mod convert;
 mod engine;
 mod error;
 mod inspect;
+mod namespaces;
 mod regex;
 mod spec;
 mod text;

@@ -104,16 +104,18 @@ fn set_policy(settings: &mut Settings, key: &str, value: &Bound<'_, PyAny>) -> P
 }
 
 /// A dictionary whose keys are taken one by one; what is left over is an error.
-struct Keys<'py> {
+pub struct Keys<'py> {
     dict: Bound<'py, PyDict>,
 }
 
 impl<'py> Keys<'py> {
-    fn new(dict: &Bound<'py, PyDict>) -> PyResult<Self> {
+    /// A copy of the dictionary; the caller's stays whole.
+    pub fn new(dict: &Bound<'py, PyDict>) -> PyResult<Self> {
         Ok(Self { dict: dict.copy()? })
     }
 
-    fn take<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str, default: T) -> PyResult<T> {
+    /// Takes the value of a key, or the default.
+    pub fn take<T: for<'b> FromPyObject<'b, 'py>>(&self, key: &str, default: T) -> PyResult<T> {
         match self.dict.get_item(key)? {
             Some(value) => {
                 self.dict.del_item(key)?;
@@ -123,7 +125,8 @@ impl<'py> Keys<'py> {
         }
     }
 
-    fn take_dict(&self, key: &str) -> PyResult<Option<Keys<'py>>> {
+    /// Takes the dictionary of a key; `None` where it is left out or is None.
+    pub fn take_dict(&self, key: &str) -> PyResult<Option<Keys<'py>>> {
         let Some(value) = self.dict.get_item(key)? else {
             return Ok(None);
         };
@@ -135,9 +138,10 @@ impl<'py> Keys<'py> {
         Self::new(dict).map(Some)
     }
 
-    fn finish(self) -> PyResult<()> {
+    /// Insists that every key was taken.
+    pub fn finish(self, what: &str) -> PyResult<()> {
         match self.dict.keys().get_item(0) {
-            Ok(key) => Err(value_error(format!("unknown key of a listener: {key}"))),
+            Ok(key) => Err(value_error(format!("unknown key of {what}: {key}"))),
             Err(_) => Ok(()),
         }
     }
@@ -160,7 +164,7 @@ pub fn listener(dict: &Bound<'_, PyDict>) -> PyResult<ListenerSpec> {
     };
     let websocket = match keys.take_dict("websocket")? {
         Some(websocket) => Some(Arc::new(websocket_settings(&websocket).and_then(|settings| {
-            websocket.finish()?;
+            websocket.finish("a listener")?;
             Ok(settings)
         })?)),
         None if matches!(kind.as_str(), "ws" | "wss") => Some(Arc::new(WsSettings::default())),
@@ -186,7 +190,7 @@ pub fn listener(dict: &Bound<'_, PyDict>) -> PyResult<ListenerSpec> {
         tls,
         websocket,
     };
-    keys.finish()?;
+    keys.finish("a listener")?;
     Ok(spec)
 }
 
@@ -237,7 +241,7 @@ fn tls_acceptor(keys: Keys<'_>) -> PyResult<TlsAcceptor> {
         fail_if_no_peer_cert: keys.take("fail_if_no_peer_cert", false)?,
         versions: versions.iter().map(|name| tls_version(name)).collect::<PyResult<_>>()?,
     };
-    keys.finish()?;
+    keys.finish("a listener")?;
     TlsAcceptor::load(&settings).map_err(value_error)
 }
 

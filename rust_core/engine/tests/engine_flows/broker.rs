@@ -109,7 +109,7 @@ fn answer(
                 engine.drop_session(old);
             }
             let kept = known.filter(|_| !info.is_clean_start);
-            let id = kept.unwrap_or_else(|| engine.create_session(&info.client_id, mountpoint_of(&info.client_id)));
+            let id = kept.unwrap_or_else(|| engine.create_session(&info.client_id, mountpoint_of(&info.client_id), ""));
             sessions.insert(info.client_id.clone(), id);
             let session: Arc<Session> = engine.hub.session(id).expect("the session exists");
             let claim = session.claim();
