@@ -313,9 +313,10 @@ class Connect:
     certificate_common_name: str | None
     certificate_subject: str | None
     certificate_der: bytes | None
-    certificate_sans: list[str]
+    certificate_sans: list[str]  # `DNS:a.example`, `IP:10.0.0.1`, `email:...`, `URI:...`, in the certificate's order
     server_name: str | None  # SNI, or the PROXY v2 authority
     websocket_path: str | None
+    websocket_cookie: str | None  # `Cookie` as sent, several joined by `; `
 
 @final
 class Connack:

@@ -57,6 +57,7 @@ class FakeConnect:
     certificate_sans: list[str] = field(default_factory=list)
     server_name: str | None = None
     websocket_path: str | None = None
+    websocket_cookie: str | None = None
 
     def as_core(self) -> Connect:
         """Return itself under the type of the core."""

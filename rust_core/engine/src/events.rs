@@ -96,6 +96,8 @@ pub struct PeerInfo {
     pub server_name: Option<String>,
     /// Path of the WebSocket request.
     pub websocket_path: Option<String>,
+    /// `Cookie` of the WebSocket request.
+    pub websocket_cookie: Option<String>,
 }
 
 /// A CONNECT with everything that a decision may rest on.

@@ -340,8 +340,10 @@ fn peer_info(conn: &mut Connection) -> PeerInfo {
             info.certificate = tls.peer();
             info.server_name = tls.server_name().map(str::to_owned);
         }
-        info.websocket_path =
-            layers.websocket().and_then(|websocket| websocket.request()).map(|request| request.path.clone());
+        if let Some(request) = layers.websocket().and_then(|websocket| websocket.request()) {
+            info.websocket_path = Some(request.path.clone());
+            info.websocket_cookie.clone_from(&request.cookie);
+        }
     });
     if let Some(proxied) = conn.proxied.take() {
         info.peer = proxied.source.map_or(info.peer, |source: SocketAddr| Some(source));

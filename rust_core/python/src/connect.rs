@@ -189,6 +189,11 @@ impl PyConnect {
     fn websocket_path(&self) -> Option<&str> {
         self.0.peer.websocket_path.as_deref()
     }
+
+    #[getter]
+    fn websocket_cookie(&self) -> Option<&str> {
+        self.0.peer.websocket_cookie.as_deref()
+    }
 }
 
 /// Properties that Python adds to CONNACK or AUTH.
