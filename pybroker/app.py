@@ -40,13 +40,14 @@ from pybroker.listeners.service import ListenerService
 from pybroker.metrics.counters import Counters
 from pybroker.metrics.sys_topics import SysTopicsService
 from pybroker.namespaces.quota import ConnectionQuota
-from pybroker.namespaces.resolve import NoNamespaces
+from pybroker.namespaces.registry import Tenants
+from pybroker.namespaces.resolve import Namespaces
 from pybroker.persistence.sqlite import Database, open_database
 from pybroker.plane.connect import Connector
 from pybroker.plane.pump import Pump
 from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
-from pybroker.plane.settings import connect_settings, engine_settings, subscribe_settings
+from pybroker.plane.settings import by_zone, connect_settings, engine_settings, subscribe_settings
 from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
 from pybroker.ports import ListenerTraits
 from pybroker.retained.service import RetainedService
@@ -111,24 +112,29 @@ def build_plane(
     events, registry, locks = EventBus(), Registry(), ExclusiveLocks()
     traits: dict[int, ListenerTraits] = {}
     counters = Counters(engine, events)
-    settings = connect_settings(config)
+    settings = connect_settings(config.mqtt)
     call_later = asyncio.get_running_loop().call_later
     sessions = Sessions(engine, registry, clock, events, call_later, locks.release_all, settings.max_session_expiry_s)
     bans, chain = BanList(clock.wall_s), AuthenticationChain(config.is_anonymous_allowed)
-    gate = ConnectionQuota(NoNamespaces(), registry, lambda: configuration.current.license.connection_quota)
+    namespaces = Namespaces(Tenants(clock, events), registry, clock, events, config)
+    gate = ConnectionQuota(namespaces, registry, lambda: configuration.current.license.connection_quota)
     connector = Connector(engine, sessions, traits, chain, bans, gate, events, supervisor.spawn, settings)
+    connector.zones = by_zone(config, connect_settings)
     authorizer = Authorizer(config.authorization, config.security_profile)
+    subscriber = Subscriber(engine, registry, locks, authorizer, events, subscribe_settings(config.mqtt))
+    subscriber.zones = by_zone(config, subscribe_settings)
     return Plane(
         engine=engine,
         events=events,
         registry=registry,
         sessions=sessions,
         connector=connector,
-        subscriber=Subscriber(engine, registry, locks, authorizer, events, subscribe_settings(config)),
+        subscriber=subscriber,
         locks=locks,
         authorizer=authorizer,
         chain=chain,
         bans=bans,
+        namespaces=namespaces,
         listeners=ListenerService(engine, traits, announce, config.mqtt.idle_timeout),
         counters=counters,
         sys_topics=SysTopicsService(engine, counters, events, clock, config.node.name, config.sys_topics),

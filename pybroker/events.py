@@ -116,6 +116,19 @@ class Unsubscribed(NamedTuple):
     filter: Filter
 
 
+class QuotaCrossing(NamedTuple):
+    """A namespace has reached one of its quotas, or keeps it again.
+
+    Args:
+        quota: name of its key, such as `max_sessions`.
+        is_exceeded: whether something was refused because of it; false: there is room again.
+    """
+
+    namespace: Namespace
+    quota: str
+    is_exceeded: bool
+
+
 class Signal(Generic[Event]):
     """One kind of event; true when somebody listens."""
 
@@ -142,7 +155,8 @@ class EventBus:
 
     Sessions: `session_created` and `session_resumed` follow a CONNECT, `session_taken_over` a CONNECT for a live
     connection whose session goes on; `session_discarded` (by a clean start) and `session_terminated` (by expiry or
-    decision) are the two ends of a session. `sys_subscribed` tells that a filter below `$SYS` was granted.
+    decision) are the two ends of a session. `sys_subscribed` tells that a filter below `$SYS` was granted,
+    `quota_crossed` that a namespace reached a quota, once until it keeps it again.
     """
 
     __slots__ = (
@@ -152,6 +166,7 @@ class EventBus:
         "client_refused",
         "client_subscribed",
         "client_unsubscribed",
+        "quota_crossed",
         "session_created",
         "session_discarded",
         "session_resumed",
@@ -168,6 +183,7 @@ class EventBus:
         self.client_disconnected: Signal[Departure] = Signal()
         self.client_subscribed: Signal[Subscribed] = Signal()
         self.client_unsubscribed: Signal[Unsubscribed] = Signal()
+        self.quota_crossed: Signal[QuotaCrossing] = Signal()
         self.subscription_denied: Signal[Client] = Signal()
         self.sys_subscribed: Signal[Client] = Signal()
         self.session_created: Signal[Client] = Signal()

@@ -23,6 +23,7 @@ class ListenerTraits(msgspec.Struct, frozen=True, kw_only=True):
         id: type and name, such as `tcp:default`.
         port: port as bound; 0 for a unix socket.
         mountpoint: template of its clients' prefix; empty for none.
+        zone: whose settings its clients have.
         enable_authn: whether its clients pass the authentication chain; `quick_deny_anonymous` refuses those without
             a user name before it.
     """
@@ -30,6 +31,7 @@ class ListenerTraits(msgspec.Struct, frozen=True, kw_only=True):
     id: ListenerId
     port: int = 0
     mountpoint: str = ""
+    zone: str = "default"
     enable_authn: bool | Literal["quick_deny_anonymous"] = True
 
 
@@ -99,7 +101,7 @@ class Applicant:
         self.namespace: Namespace | None = None
         self.mountpoint = Mountpoint("")
         self.is_superuser = False
-        self.zone = "default"
+        self.zone = listener.zone
         self.attributes: dict[str, str] | None = None
         self.acl: ClientAcl | None = None
         self.expire_at_s: int | None = None
@@ -207,8 +209,22 @@ class NamespaceResolver(Protocol):
     def judge(self, applicant: Applicant) -> int:
         """Return 0, or the reason code with which the namespace gate refuses the applicant; before authentication."""
 
-    def judge_again(self, applicant: Applicant) -> int:
-        """Return 0, or the reason code of the gate once authentication has had its say."""
+    def resolve_again(self, applicant: Applicant, before: Namespace | None, keeps_client_id: bool) -> int:
+        """Settle namespace and client id once authentication has had its say.
 
-    def mountpoint(self, applicant: Applicant) -> Mountpoint:
-        """Return the prefix that the namespace asks for; empty for none."""
+        Args:
+            before: namespace as `resolve` found it.
+            keeps_client_id: whether authentication has set the client id, so that no override follows.
+
+        Returns:
+            0, or the reason code of a refusal.
+        """
+
+    def judge_again(self, applicant: Applicant) -> int:
+        """Return 0, or the reason code with which the gate refuses what `resolve_again` has settled."""
+
+    def mountpoint(self, applicant: Applicant) -> Mountpoint | None:
+        """Return the prefix of the applicant's topics, empty for none; `None`: there is one, but it cannot be used."""
+
+    def let_go(self, applicant: Applicant) -> None:
+        """Give back what is reserved for an applicant: it has its session, was refused or has gone."""

@@ -3,10 +3,15 @@
 import os
 from collections.abc import Iterator
 
+import msgspec
+
+from pybroker.clock import Clock
 from pybroker.config.address import Bind
 from pybroker.config.decode import show
-from pybroker.config.schema import Config, SslListener, SslOptions, UnixListener, WssListener
+from pybroker.config.schema import Config, MqttSettings, SslListener, SslOptions, UnixListener, WssListener
 from pybroker.errors import ConfigError
+from pybroker.variform.compile import Compiler
+from pybroker.variform.errors import ExpressionError
 
 _ALLOW_LINE = "allow_anonymous = true"
 
@@ -19,6 +24,7 @@ def find_problems(config: Config) -> list[ConfigError]:
         *_tls_files(config),
         *_repeated_kinds(config),
         *_order_of_numbers(config),
+        *_expressions(config),
     ]
 
 
@@ -118,6 +124,34 @@ def _order_of_numbers(config: Config) -> Iterator[ConfigError]:
             "dashboard.sample_interval",
             f'found {show(config.dashboard.sample_interval.render())}, allowed: a divisor of 60s, such as "10s"',
         )
+
+
+def _expressions(config: Config) -> Iterator[ConfigError]:
+    """Compile every expression of the client's way in; an empty text is none."""
+    texts = [*_mqtt_expressions("mqtt", config.mqtt)]
+    for name, zone in config.zones.items():
+        over = {key: value for key, value in zone.mqtt.items() if key in ("client_attrs_init", "clientid_override")}
+        texts += _mqtt_expressions(f"zones.{name}.mqtt", msgspec.structs.replace(MqttSettings(), **over))
+    texts.append(("multi_tenancy.post_auth_tns_expression", config.multi_tenancy.post_auth_tns_expression))
+    texts = [(path, text) for path, text in texts if text]
+    if not texts:
+        return
+    compiler = Compiler(Clock())
+    for path, text in texts:
+        try:
+            compiler.compile(text)
+        except ExpressionError as error:
+            yield ConfigError(path, f"found {show(text)}, which is no expression: {error}")
+
+
+def _mqtt_expressions(path: str, mqtt: MqttSettings) -> list[tuple[str, str]]:
+    texts = [
+        (f"{path}.client_attrs_init[{index}].expression", attribute.expression)
+        for index, attribute in enumerate(mqtt.client_attrs_init)
+    ]
+    # An attribute without an expression is a mistake; an override without one is off.
+    texts = [(where, text or " ") for where, text in texts]
+    return [*texts, (f"{path}.clientid_override", mqtt.clientid_override or "")]
 
 
 def can_write_below(folder: str) -> bool:

@@ -15,7 +15,7 @@ from pybroker.config.schema import Config
 from pybroker.control.configuration import Configuration
 from pybroker.control.plane import Plane
 from pybroker.errors import BrokerError, ConfigError, Refused
-from pybroker.plane.settings import connect_settings, engine_settings, subscribe_settings
+from pybroker.plane.settings import by_zone, connect_settings, engine_settings, subscribe_settings
 
 ROOTS: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fields(Config))
 """Every top-level key."""
@@ -94,10 +94,13 @@ class Configs:
             if isinstance(error, ConfigError):
                 raise
             raise Refused("UPDATE_FAILED", str(error)) from None
-        settings = connect_settings(after)
+        settings = connect_settings(after.mqtt)
         plane.connector.settings = settings
+        plane.connector.zones = by_zone(after, connect_settings)
+        plane.namespaces.apply(after)
         plane.sessions.max_expiry_s = settings.max_session_expiry_s
-        plane.subscriber.settings = subscribe_settings(after)
+        plane.subscriber.settings = subscribe_settings(after.mqtt)
+        plane.subscriber.zones = by_zone(after, subscribe_settings)
         plane.chain.allows_anonymous = after.is_anonymous_allowed
         plane.sys_topics.settings = after.sys_topics
         plane.retained.clear_interval_ms = int(after.retainer.msg_clear_interval)

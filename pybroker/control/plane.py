@@ -12,6 +12,7 @@ from pybroker.events import EventBus
 from pybroker.listeners.service import ListenerService
 from pybroker.metrics.counters import Counters
 from pybroker.metrics.sys_topics import SysTopicsService
+from pybroker.namespaces.resolve import Namespaces
 from pybroker.plane.connect import Connector
 from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
@@ -36,6 +37,7 @@ class Plane(msgspec.Struct, frozen=True, kw_only=True):
     authorizer: Authorizer
     chain: AuthenticationChain
     bans: BanList
+    namespaces: Namespaces
     listeners: ListenerService
     counters: Counters
     sys_topics: SysTopicsService

@@ -274,4 +274,10 @@ def _websocket(options: WebsocketOptions) -> dict[str, object]:
 
 def _traits(listener: ListenerId, settings: AnyListener, address: str) -> ListenerTraits:
     port = 0 if isinstance(settings, UnixListener) else int(address.rpartition(":")[2])
-    return ListenerTraits(id=listener, port=port, mountpoint=settings.mountpoint, enable_authn=settings.enable_authn)
+    return ListenerTraits(
+        id=listener,
+        port=port,
+        mountpoint=settings.mountpoint,
+        zone=settings.zone,
+        enable_authn=settings.enable_authn,
+    )

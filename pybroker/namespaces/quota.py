@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pybroker.plane.registry import Registry
 from pybroker.ports import Applicant, NamespaceResolver
-from pybroker.types import Mountpoint
+from pybroker.types import Mountpoint, Namespace
 
 QUOTA_EXCEEDED = 0x97
 
@@ -51,6 +51,14 @@ class ConnectionQuota:
             return 0
         return QUOTA_EXCEEDED
 
-    def mountpoint(self, applicant: Applicant) -> Mountpoint:
+    def resolve_again(self, applicant: Applicant, before: Namespace | None, keeps_client_id: bool) -> int:
+        """Leave it to the namespaces."""
+        return self._inner.resolve_again(applicant, before, keeps_client_id)
+
+    def mountpoint(self, applicant: Applicant) -> Mountpoint | None:
         """Leave it to the namespaces."""
         return self._inner.mountpoint(applicant)
+
+    def let_go(self, applicant: Applicant) -> None:
+        """Leave it to the namespaces."""
+        self._inner.let_go(applicant)

@@ -1,4 +1,4 @@
-"""Client attributes: which values may be one, and what the attribute `tns` means."""
+"""Client attributes: which values may be one, what the attribute `tns` means, and which names can be a mountpoint."""
 
 import re
 from collections.abc import Mapping
@@ -17,6 +17,22 @@ NAMESPACE_ATTRIBUTE = "tns"
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+_HOSTILE = re.compile("[+#/\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def is_text(value: str) -> bool:
+    """Return whether a text holds no control character and can be written in UTF-8."""
+    return _FORBIDDEN.search(value) is None
+
+
+def can_be_mountpoint(namespace: str) -> bool:
+    """Return whether a namespace can stand before the topics of its clients without reaching those of others.
+
+    `+` and `#` would match other namespaces, `a/b` lies inside of `a`, and `$` begins the broker's own topics.
+    """
+    return bool(namespace) and not namespace.startswith("$") and _HOSTILE.search(namespace) is None
+
+
 def merge_attributes(applicant: Applicant, given: Mapping[str, str]) -> None:
     """Put attributes over those that an applicant has; `tns` sets the namespace.
 
@@ -25,7 +41,7 @@ def merge_attributes(applicant: Applicant, given: Mapping[str, str]) -> None:
     for name, value in given.items():
         if not value:
             continue
-        if _FORBIDDEN.search(value) is not None:
+        if not is_text(value):
             logger.warning("client_attribute_dropped", clientid=applicant.client_id, attribute=name)
             continue
         if applicant.attributes is None:

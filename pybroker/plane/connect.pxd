@@ -4,9 +4,10 @@ from pybroker.plane.session cimport Sessions
 
 cdef class Connector:
     cdef public object settings
+    cdef public dict zones
     cdef object _engine, _listeners, _authenticator, _banned, _namespaces, _events, _spawn
     cdef Sessions _sessions
-    cdef dict _waiting
+    cdef dict _waiting, _templates
 
     cpdef on_connect(self, long long conn, connect)
     cpdef on_closed(self, long long conn)
@@ -21,4 +22,6 @@ cdef class Connector:
     cpdef int fix_mountpoint(self, applicant) except -1
     cpdef open_session(self, applicant, verdict)
     cdef _conclude(self, applicant, verdict)
-    cdef int _check_length(self, str client_id) except -1
+    cdef _settings_of(self, applicant)
+    cdef _render(self, str text, applicant)
+    cdef int _check_length(self, applicant, str client_id) except -1

@@ -6,7 +6,6 @@ CONNECT. [MQTT5-3.1.4-1] What a reason code is to a 3.x client is said here and 
 """
 
 import os
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 import structlog
@@ -15,6 +14,7 @@ from pybroker._core import CLOSE_PROTOCOL, Connack, Connect, Engine
 from pybroker.events import EventBus, Refusal
 from pybroker.plane.attributes import NAMESPACE_ATTRIBUTE, merge_attributes
 from pybroker.plane.certificate import certificate_text
+from pybroker.plane.mountpoint import render_mountpoint
 from pybroker.plane.session import Sessions
 from pybroker.plane.settings import ConnectSettings
 from pybroker.ports import (
@@ -26,6 +26,7 @@ from pybroker.ports import (
     Verdict,
 )
 from pybroker.types import ClientId, Mountpoint, Username
+from pybroker.variform.template import MOUNTPOINT, Template
 
 logger = structlog.get_logger(__name__)
 
@@ -55,7 +56,6 @@ RETURN_CODES: Mapping[int, int] = {
 """Return code of CONNACK for 3.x clients by reason code; what is not listed closes without CONNACK."""
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 
 def new_client_id() -> ClientId:
@@ -80,7 +80,8 @@ class Connector:
         namespaces: from client to tenant.
         events: is told of admissions and refusals.
         spawn: starts a supervised task, for authenticators that are asynchronous.
-        settings: may be replaced while running; holds for the next CONNECT.
+        settings: of zones that have none of their own in `zones`; both may be replaced while running, and hold for
+            the next CONNECT.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Connector:
         settings: ConnectSettings,
     ) -> None:
         self.settings = settings
+        self.zones: dict[str, ConnectSettings] = {}
         self._engine = engine
         self._sessions = sessions
         self._listeners = listeners
@@ -105,6 +107,7 @@ class Connector:
         self._events = events
         self._spawn = spawn
         self._waiting: dict[int, Applicant] = {}
+        self._templates: dict[str, Template] = {}
 
     def on_connect(self, conn: int, connect: Connect) -> None:
         """Decide about one CONNECT; answered before this returns unless an authenticator is asynchronous."""
@@ -114,15 +117,20 @@ class Connector:
             self._engine.refuse(conn, SERVER_UNAVAILABLE, RETURN_CODES[SERVER_UNAVAILABLE])
             return
         applicant = Applicant(conn, connect, listener)
-        reason = self._introduce(applicant)
-        if reason:
-            self._refuse(applicant, reason)
-            return
-        verdict = self.authenticate(applicant)
-        if isinstance(verdict, Verdict):
-            self._conclude(applicant, verdict)
-        else:
-            self._wait_for(applicant, verdict)
+        try:
+            reason = self._introduce(applicant)
+            if reason:
+                self._refuse(applicant, reason)
+                return
+            verdict = self.authenticate(applicant)
+            if isinstance(verdict, Verdict):
+                self._conclude(applicant, verdict)
+            else:
+                self._wait_for(applicant, verdict)
+        except BaseException:
+            # The pump refuses the client; what is reserved for it must not stay so.
+            self._namespaces.let_go(applicant)
+            raise
 
     def on_auth(self, conn: int, slot: int, method: str, data: bytes) -> None:
         """Take the next step of an enhanced authentication, or of a re-authentication when `slot` has a session."""
@@ -146,7 +154,9 @@ class Connector:
 
     def on_closed(self, conn: int) -> None:
         """Forget an applicant whose connection has ended before it was answered."""
-        self._waiting.pop(conn, None)
+        applicant = self._waiting.pop(conn, None)
+        if applicant is not None:
+            self._namespaces.let_go(applicant)
 
     # The steps, in their order.
 
@@ -164,7 +174,7 @@ class Connector:
 
     def limit_expiry(self, applicant: Applicant) -> int:
         """Fix how long the session will outlive its connection, and the keep alive."""
-        settings = self.settings
+        settings = self._settings_of(applicant)
         if applicant.version == 5:
             applicant.expiry_s = min(applicant.connect.session_expiry_s, settings.max_session_expiry_s)
             if settings.server_keep_alive_s:
@@ -183,11 +193,11 @@ class Connector:
         if not client_id:
             has_no_way = applicant.version == 3 or (applicant.version == 4 and not applicant.is_clean_start)
             return CLIENT_ID_NOT_VALID if has_no_way else 0
-        return self._check_length(client_id)
+        return self._check_length(applicant, client_id)
 
     def choose_username(self, applicant: Applicant) -> int:
         """Take the user name from the client certificate where that is configured and there is one."""
-        field = self.settings.certificate_as_username
+        field = self._settings_of(applicant).certificate_as_username
         if field is not None:
             text = certificate_text(applicant.connect, field)
             if text:
@@ -199,7 +209,7 @@ class Connector:
 
         Spec: [MQTT5-3.1.3-6] [MQTT3-3.1.3-6]
         """
-        settings = self.settings
+        settings = self._settings_of(applicant)
         is_empty = not applicant.client_id
         chosen = ""
         if settings.certificate_as_client_id is not None:
@@ -211,7 +221,7 @@ class Connector:
         if chosen:
             applicant.client_id = applicant.declared_client_id = ClientId(chosen)
             applicant.is_assigned = is_empty
-            return self._check_length(applicant.client_id)
+            return self._check_length(applicant, applicant.client_id)
         if is_empty:
             applicant.client_id = applicant.declared_client_id = new_client_id()
             applicant.is_assigned = True
@@ -237,7 +247,8 @@ class Connector:
         return self._authenticator.authenticate(applicant)
 
     def merge_verdict(self, applicant: Applicant, verdict: Verdict) -> int:
-        """Put what authentication found over what is known; the gate is asked again then."""
+        """Put what authentication found over what is known; bans and gate are asked again about what has changed."""
+        namespace, client_id = applicant.namespace, applicant.client_id
         applicant.is_superuser = verdict.is_superuser
         applicant.acl = verdict.acl
         applicant.expire_at_s = verdict.expire_at_s
@@ -250,25 +261,26 @@ class Connector:
             applicant.client_id = verdict.client_id
         if verdict.zone:
             applicant.zone = verdict.zone
-        return self._namespaces.judge_again(applicant)
+        reason = self._namespaces.resolve_again(applicant, namespace, bool(verdict.client_id))
+        if not reason and applicant.client_id != client_id:
+            reason = self.check_banned(applicant)
+        return reason or self._namespaces.judge_again(applicant)
 
     def fix_mountpoint(self, applicant: Applicant) -> int:
         """Render the listener's mountpoint, else take the namespace's; both see the final client id."""
         template = applicant.listener.mountpoint
-        if not template:
-            applicant.mountpoint = self._namespaces.mountpoint(applicant)
-            return 0
-        rendered = _render_mountpoint(template, applicant)
-        if rendered is None or rendered.startswith("$") or not {"+", "#", "\0"}.isdisjoint(rendered):
+        mountpoint = self._render(template, applicant) if template else self._namespaces.mountpoint(applicant)
+        if mountpoint is None:
             logger.warning("mountpoint_refused", clientid=applicant.client_id, mountpoint=template)
             return NOT_AUTHORIZED
-        applicant.mountpoint = Mountpoint(rendered)
+        applicant.mountpoint = mountpoint
         return 0
 
     def open_session(self, applicant: Applicant, verdict: Verdict) -> None:
         """Open or resume the session and answer CONNACK 0."""
         session, is_present = self._sessions.open(applicant)
         connack = self._connack(applicant, verdict) if applicant.version == 5 else None
+        self._namespaces.let_go(applicant)
         self._engine.accept(applicant.conn, session.slot, is_present, applicant.keep_alive_s, connack)
         self._events.client_connected.emit(session)
 
@@ -281,21 +293,26 @@ class Connector:
             challenge = Connack(authentication_method=applicant.method, authentication_data=verdict.data)
             self._engine.challenge(applicant.conn, CONTINUE, challenge)
             return
-        reason = verdict.reason or self.merge_verdict(applicant, verdict) or self.fix_mountpoint(applicant)
-        if reason:
-            self._refuse(applicant, reason, verdict.reason_string)
-            return
-        self._events.client_admitted.emit(applicant)
-        self.open_session(applicant, verdict)
+        try:
+            reason = verdict.reason or self.merge_verdict(applicant, verdict) or self.fix_mountpoint(applicant)
+            if reason:
+                self._refuse(applicant, reason, verdict.reason_string)
+                return
+            self._events.client_admitted.emit(applicant)
+            self.open_session(applicant, verdict)
+        except BaseException:
+            self._namespaces.let_go(applicant)
+            raise
 
     def _refuse(self, applicant: Applicant, reason: int, reason_string: str | None = None) -> None:
+        self._namespaces.let_go(applicant)
         connack = None if reason_string is None else Connack(reason_string=reason_string)
         self._engine.refuse(applicant.conn, reason, RETURN_CODES.get(reason, 0), connack)
         self._events.client_refused.emit(Refusal(applicant, reason))
 
     def _connack(self, applicant: Applicant, verdict: Verdict) -> Connack | None:
         """Return what a 5.0 client must be told beside the engine's limits; `None` for nothing."""
-        settings, connect = self.settings, applicant.connect
+        settings, connect = self._settings_of(applicant), applicant.connect
         keep_alive_s = settings.server_keep_alive_s or None
         expiry_s = None if connect.session_expiry_s == applicant.expiry_s else applicant.expiry_s
         # The id before any override: a client that comes back with it is given the same name again. [MQTT5-3.2.2-16]
@@ -315,8 +332,19 @@ class Connector:
             authentication_data=verdict.data,
         )
 
-    def _check_length(self, client_id: ClientId) -> int:
-        most = self.settings.max_client_id_bytes
+    def _settings_of(self, applicant: Applicant) -> ConnectSettings:
+        return self.zones.get(applicant.zone, self.settings) if self.zones else self.settings
+
+    def _render(self, text: str, applicant: Applicant) -> Mountpoint | None:
+        """Return the prefix that a listener's template gives a client; `None` if it cannot be used."""
+        template = self._templates.get(text)
+        if template is None:
+            template = self._templates[text] = Template(text, MOUNTPOINT)
+        keeps = self._settings_of(applicant).keeps_placeholders
+        return render_mountpoint(template, applicant, keeps)
+
+    def _check_length(self, applicant: Applicant, client_id: ClientId) -> int:
+        most = self._settings_of(applicant).max_client_id_bytes
         if len(client_id) > most or (not client_id.isascii() and len(client_id.encode()) > most):
             return CLIENT_ID_NOT_VALID  # [MQTT5-3.1.3-8] [MQTT3-3.1.3-9]
         return 0
@@ -351,25 +379,3 @@ class Connector:
             return
         answer = Connack(authentication_method=method, authentication_data=verdict.data)
         self._engine.challenge(conn, verdict.reason, answer)
-
-
-def _render_mountpoint(template: str, applicant: Applicant) -> str | None:
-    """Return the prefix; `None` if a placeholder has no value for this client. Values are not rendered again."""
-    is_complete = True
-
-    def value_of(match: re.Match[str]) -> str:
-        nonlocal is_complete
-        name = match[1]
-        if name == "$":
-            return "$"
-        if name == "clientid":
-            return applicant.client_id
-        if name == "username" and applicant.username is not None:
-            return applicant.username
-        if name == "peerhost":
-            return applicant.connect.peer[0]
-        is_complete = False
-        return match[0]
-
-    rendered = _PLACEHOLDER.sub(value_of, template)
-    return rendered if is_complete else None

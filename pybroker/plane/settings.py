@@ -3,11 +3,16 @@
 Each function maps one configuration to one set of values; nothing is kept here.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import msgspec
 
-from pybroker.config.schema import Config
+from pybroker.config.schema import Config, MqttSettings
 from pybroker.config.sections.mqtt import CertificateField
 from pybroker.plane.registry import NEVER_S
+
+S = TypeVar("S")
 
 _HIGHEST_PRIORITY = 256  # above every priority that can be configured
 
@@ -20,6 +25,8 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
         max_session_expiry_s: 0xFFFFFFFF: no bound.
         server_keep_alive_s: replaces the keep alive of 5.0 clients; 0: does not.
         response_information: empty: never told.
+        keeps_placeholders: whether a placeholder of a mountpoint that has no value stays as text; else the client is
+            refused.
     """
 
     max_client_id_bytes: int = 65_535
@@ -30,6 +37,7 @@ class ConnectSettings(msgspec.Struct, frozen=True, kw_only=True):
     takes_username_as_client_id: bool = False
     certificate_as_username: CertificateField | None = None
     certificate_as_client_id: CertificateField | None = None
+    keeps_placeholders: bool = False
 
 
 class SubscribeSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +54,8 @@ class SubscribeSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_subscriptions: int = 0
 
 
-def connect_settings(config: Config) -> ConnectSettings:
-    """Return what the connect pipeline needs of a configuration."""
-    mqtt = config.mqtt
+def connect_settings(mqtt: MqttSettings) -> ConnectSettings:
+    """Return what the connect pipeline needs of the keys of one zone."""
     longest = mqtt.max_session_expiry_interval
     return ConnectSettings(
         max_client_id_bytes=mqtt.max_clientid_len,
@@ -59,12 +66,12 @@ def connect_settings(config: Config) -> ConnectSettings:
         takes_username_as_client_id=mqtt.use_username_as_clientid,
         certificate_as_username=mqtt.peer_cert_as_username,
         certificate_as_client_id=mqtt.peer_cert_as_clientid,
+        keeps_placeholders=mqtt.mountpoint_missing_attr == "literal",
     )
 
 
-def subscribe_settings(config: Config) -> SubscribeSettings:
-    """Return what subscriptions are judged by under a configuration."""
-    mqtt = config.mqtt
+def subscribe_settings(mqtt: MqttSettings) -> SubscribeSettings:
+    """Return what subscriptions are judged by under the keys of one zone."""
     return SubscribeSettings(
         max_qos=mqtt.max_qos_allowed,
         allows_wildcards=mqtt.wildcard_subscription,
@@ -72,6 +79,11 @@ def subscribe_settings(config: Config) -> SubscribeSettings:
         allows_exclusive=mqtt.exclusive_subscription,
         max_subscriptions=mqtt.max_subscriptions or 0,
     )
+
+
+def by_zone(config: Config, settings_of: Callable[[MqttSettings], S]) -> dict[str, S]:
+    """Return the settings of each zone that has keys of `mqtt` of its own."""
+    return {name: settings_of(zone.mqtt_over(config.mqtt)) for name, zone in config.zones.items() if zone.mqtt}
 
 
 def engine_settings(config: Config) -> dict[str, object]:

@@ -4,6 +4,7 @@ from pybroker.plane.registry cimport Registry, Session
 
 cdef class Subscriber:
     cdef public object settings
+    cdef public dict zones
     cdef object _engine, _locks, _authorizer, _events
     cdef Registry _registry
 

@@ -67,7 +67,8 @@ class Subscriber:
         locks: exclusive topics.
         authorizer: access control.
         events: is told what was granted.
-        settings: may be replaced while running; holds for the next packet.
+        settings: of zones that have none of their own in `zones`; both may be replaced while running, and hold for
+            the next packet.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Subscriber:
         settings: SubscribeSettings,
     ) -> None:
         self.settings = settings
+        self.zones: dict[str, SubscribeSettings] = {}
         self._engine = engine
         self._registry = registry
         self._locks = locks
@@ -105,7 +107,7 @@ class Subscriber:
                 reason = 0 if self._locks.take(session, request[4]) else QUOTA_EXCEEDED
             if reason:
                 if codes is None:
-                    codes = self._granted(requests)
+                    codes = self._granted(session, requests)
                 codes[index] = reason
         self._engine.grant(conn, packet_id, None if codes is None else bytes(codes))
         self._tell(session, requests, codes)
@@ -125,7 +127,7 @@ class Subscriber:
     def _judge(self, session: Session, request: FilterRequest) -> int:
         """Return 0 or the reason code that refuses a filter, room and locks apart."""
         _, options, kind, reason, inner, has_wildcard = request
-        settings = self.settings
+        settings = self._settings_of(session)
         if reason:
             return reason
         if kind == _EXCLUSIVE and not settings.allows_exclusive:
@@ -141,7 +143,7 @@ class Subscriber:
 
     def _room_of(self, session: Session, requests: Sequence[FilterRequest]) -> "_Room | None":
         """Return what a session may still subscribe; `None` where no limit is near. O(its subscriptions) if one is."""
-        most = self.settings.max_subscriptions
+        most = self._settings_of(session).max_subscriptions
         if not most:
             return None
         held = self._engine.session_stats(session.slot).get("subscriptions", 0)
@@ -149,9 +151,12 @@ class Subscriber:
             return None
         return _Room({entry[0] for entry in self._engine.subscriptions(session.slot)}, session.mountpoint, most)
 
-    def _granted(self, requests: Sequence[FilterRequest]) -> bytearray:
+    def _settings_of(self, session: Session) -> SubscribeSettings:
+        return self.zones.get(session.zone, self.settings) if self.zones else self.settings
+
+    def _granted(self, session: Session, requests: Sequence[FilterRequest]) -> bytearray:
         """Return the codes of a SUBSCRIBE of which every filter is granted."""
-        most = self.settings.max_qos
+        most = self._settings_of(session).max_qos
         return bytearray(min(request[1] & 3, most) for request in requests)
 
     def _tell(self, session: Session, requests: Sequence[FilterRequest], codes: bytearray | None) -> None:
@@ -163,7 +168,7 @@ class Subscriber:
             if request[4].startswith("$SYS"):
                 events.sys_subscribed.emit(session)
             if is_heard:
-                qos = min(request[1] & 3, self.settings.max_qos)
+                qos = min(request[1] & 3, self._settings_of(session).max_qos)
                 events.client_subscribed.emit(Subscribed(session, Filter(request[0]), (request[1] & ~3) | qos))
 
 

@@ -1,7 +1,6 @@
-"""What holds while there are no authenticators, rules and namespaces."""
+"""What holds while there are no authenticators and rules."""
 
 from pybroker.auth.chain import AuthenticationChain
-from pybroker.namespaces.resolve import NoNamespaces
 from pybroker.ports import Applicant, ListenerTraits, render_peer
 from pybroker.types import ListenerId
 from tests.support.fake_core import FakeConnect
@@ -15,14 +14,6 @@ def test_chain_admits_everybody_or_nobody() -> None:
     with_password = applicant(FakeConnect(username="ann", password=b"x"))
     assert AuthenticationChain(True).authenticate(with_password).reason == 0
     assert AuthenticationChain(False).authenticate(with_password).reason == 0x87
-
-
-def test_nobody_has_a_namespace() -> None:
-    resolver, client = NoNamespaces(), applicant()
-    resolver.resolve(client)
-    assert (client.namespace, client.client_id) == (None, "c")
-    assert resolver.judge(client) == resolver.judge_again(client) == 0
-    assert resolver.mountpoint(client) == ""
 
 
 def test_method_of_a_3x_client_does_not_exist() -> None:

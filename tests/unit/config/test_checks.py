@@ -126,6 +126,39 @@ def test_tls_needs_a_version(tmp_path: Path) -> None:
     assert "versions: found [], allowed: at least one version" in refusal(*tls(tmp_path, "versions=[]"))
 
 
+@pytest.mark.parametrize(
+    ("option", "path", "reason"),
+    [
+        ("mqtt.clientid_override=\"concat(client_attrs.tns, '-', clientid)\"", "mqtt.clientid_override", "column 1"),
+        ('mqtt.clientid_override="no such"', "mqtt.clientid_override", "line 1, column 4"),
+        (
+            'mqtt.client_attrs_init=[{expression="nosuch(username)", set_as_attr="tns"}]',
+            "mqtt.client_attrs_init[0].expression",
+            "nosuch",
+        ),
+        (
+            'mqtt.client_attrs_init=[{expression="", set_as_attr="tns"}]',
+            "mqtt.client_attrs_init[0].expression",
+            "empty",
+        ),
+        ('zones.z.mqtt.clientid_override="("', "zones.z.mqtt.clientid_override", "column"),
+        (
+            'multi_tenancy.post_auth_tns_expression="nth(1)"',
+            "multi_tenancy.post_auth_tns_expression",
+            "nth",
+        ),
+    ],
+)
+def test_expression_that_is_none_is_refused_with_its_place(option: str, path: str, reason: str) -> None:
+    message = refusal(option)
+    assert path in message
+    assert reason in message
+
+
+def test_variable_that_may_not_exist_is_accepted() -> None:
+    assert load(None, None, ('mqtt.clientid_override="nosuch"',)).config.mqtt.clientid_override == "nosuch"
+
+
 def test_writable_folder_is_told_without_making_it(tmp_path: Path) -> None:
     assert can_write_below(str(tmp_path / "a" / "b"))
     assert not (tmp_path / "a").exists()

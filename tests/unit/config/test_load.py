@@ -112,8 +112,8 @@ def test_lists_of_sections_take_their_kind(file: Path) -> None:
 
 
 def test_keys_without_effect_are_named(file: Path) -> None:
-    file.write_text("[multi_tenancy]\nallow_only_managed_namespaces = true\n[mqtt]\nmax_inflight = 3\n")
-    assert load(file).warnings == (f"{file}: multi_tenancy.allow_only_managed_namespaces: has no effect yet",)
+    file.write_text('[retainer]\ndelivery_rate = "5/s"\n[mqtt]\nmax_inflight = 3\n')
+    assert load(file).warnings == (f"{file}: retainer.delivery_rate: has no effect yet",)
 
 
 # What is refused, and how it reads.

@@ -3,12 +3,18 @@
 import pytest
 
 from pybroker.namespaces.quota import ConnectionQuota, most_sessions
-from pybroker.namespaces.resolve import NoNamespaces
 
 
 @pytest.mark.parametrize(("quota", "most"), [(0, None), (1, 1), (25, 25), (26, 28), (100, 110)])
 def test_quota_lets_a_tenth_more_in_beyond_25(quota: int, most: int | None) -> None:
     assert most_sessions(quota) == most
+
+
+class _Everybody:
+    """Namespaces that refuse nobody."""
+
+    def judge_again(self, applicant: object) -> int:
+        return 0
 
 
 class _Registry:
@@ -30,7 +36,7 @@ class _Applicant:
 
 
 def _judge(quota: int, client_id: str) -> int:
-    gate = ConnectionQuota(NoNamespaces(), _Registry("a", "b"), lambda: quota)  # type: ignore[arg-type]  # a double
+    gate = ConnectionQuota(_Everybody(), _Registry("a", "b"), lambda: quota)  # type: ignore[arg-type]  # doubles
     return gate.judge_again(_Applicant(client_id))  # type: ignore[arg-type]  # a double
 
 

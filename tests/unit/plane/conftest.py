@@ -17,7 +17,7 @@ from pybroker.plane.session import Sessions
 from pybroker.plane.settings import ConnectSettings, SubscribeSettings
 from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
 from pybroker.ports import Applicant, ListenerTraits
-from pybroker.types import ClientId, ListenerId, Mountpoint
+from pybroker.types import ClientId, ListenerId, Mountpoint, Namespace
 from tests.support.clock import FakeClock
 from tests.support.fake_core import Call, FakeConnect, FakeEngine, FakeTimers
 
@@ -37,8 +37,11 @@ class Namespaces:
 
     def __init__(self) -> None:
         self.before = 0
+        self.middle = 0
         self.after = 0
-        self.prefix = Mountpoint("")
+        self.prefix: Mountpoint | None = Mountpoint("")
+        self.final: ClientId | None = None
+        self.let_go_of: list[int] = []
         self.override = ClientId("")
 
     def resolve(self, applicant: Applicant) -> None:
@@ -47,11 +50,19 @@ class Namespaces:
     def judge(self, applicant: Applicant) -> int:
         return self.before
 
+    def resolve_again(self, applicant: Applicant, before: Namespace | None, keeps_client_id: bool) -> int:
+        if self.final is not None and not keeps_client_id:
+            applicant.client_id = self.final
+        return self.middle
+
     def judge_again(self, applicant: Applicant) -> int:
         return self.after
 
-    def mountpoint(self, applicant: Applicant) -> Mountpoint:
+    def mountpoint(self, applicant: Applicant) -> Mountpoint | None:
         return self.prefix
+
+    def let_go(self, applicant: Applicant) -> None:
+        self.let_go_of.append(applicant.conn)
 
 
 @dataclass

@@ -423,7 +423,46 @@ def test_banned_client_is_refused(plane: Plane) -> None:
     assert plane.answer == ("refuse", 1, 0x8A, 5)
 
 
-@pytest.mark.parametrize("gate", ["before", "after"])
+def test_client_id_that_is_settled_late_may_be_banned(plane: Plane) -> None:
+    plane.bans.banned.add("t-c")
+    plane.namespaces.final = ClientId("t-c")
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, 0x8A, 5)
+    with_chain(plane, Verdict(0, client_id=ClientId("t-c")))
+    plane.connect(2)
+    assert plane.answer == ("refuse", 2, 0x8A, 5)
+
+
+@pytest.mark.parametrize("reason", [0, 0x86])
+def test_what_an_applicant_holds_is_given_back_with_the_answer(plane: Plane, reason: int) -> None:
+    with_chain(plane, verdict_later(Verdict(reason)))
+    plane.connect(1)
+    assert plane.namespaces.let_go_of == []
+    run(plane.spawned.pop())
+    assert plane.namespaces.let_go_of == [1]
+
+
+def test_what_an_applicant_holds_is_given_back_when_it_leaves(plane: Plane) -> None:
+    with_chain(plane, verdict_later(Verdict(0)))
+    plane.connect(1)
+    plane.connector.on_closed(1)
+    assert plane.namespaces.let_go_of == [1]
+    run(plane.spawned.pop())
+    assert plane.engine.calls == []
+
+
+@pytest.mark.parametrize("is_later", [False, True])
+def test_what_an_applicant_holds_is_given_back_after_a_defect(plane: Plane, is_later: bool) -> None:
+    with_chain(plane, verdict_later(Verdict(0)) if is_later else Verdict(0))
+    plane.engine.raises = RuntimeError("no answer")
+    if is_later:
+        plane.connect(1)
+    with pytest.raises(RuntimeError):
+        run(plane.spawned.pop()) if is_later else plane.connect(1)
+    assert 1 in plane.namespaces.let_go_of
+
+
+@pytest.mark.parametrize("gate", ["before", "middle", "after"])
 def test_namespace_gates_refuse(plane: Plane, gate: str) -> None:
     setattr(plane.namespaces, gate, 0x97)
     plane.connect(1)
@@ -469,9 +508,58 @@ def test_mountpoint_of_the_listener_is_rendered_once(
         ("${username}/", "+"),
         ("a/${username}", "#"),
         ("${username}", "$SYS"),
+        ("${username}/", "a\x01"),
+        ("${client_attrs.tns}/", None),
     ],
 )
 def test_mountpoint_that_cannot_be_used_refuses_the_client(plane: Plane, template: str, username: str | None) -> None:
     plane.listeners[1] = ListenerTraits(id=ListenerId("tcp:default"), mountpoint=template)
     plane.connect(1, FakeConnect(username=username))
     assert plane.answer == ("refuse", 1, 0x87, 5)
+
+
+@pytest.mark.parametrize(
+    ("template", "prefix"),
+    [
+        ("x/${username}/", "x/${username}/"),
+        ("${client_attrs.tns}/", "${client_attrs.tns}/"),
+        ("a/${unknown}/", "a/${unknown}/"),
+    ],
+)
+def test_placeholder_without_a_value_may_stay_as_text(template: str, prefix: str) -> None:
+    plane = plane_with(keeps_placeholders=True)
+    plane.listeners[1] = ListenerTraits(id=ListenerId("tcp:default"), mountpoint=template)
+    plane.connect(1)
+    assert plane.session().mountpoint == prefix
+
+
+@pytest.mark.parametrize("tns", ["+", "#", "a/b", "$SYS"])
+def test_hostile_namespace_is_no_part_of_a_listeners_mountpoint(plane: Plane, tns: str) -> None:
+    plane.listeners[1] = ListenerTraits(id=ListenerId("tcp:default"), mountpoint="tenants/${client_attrs.tns}/")
+    with_chain(plane, Verdict(0, attributes={"tns": tns}))
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, 0x87, 5)
+
+
+def test_namespace_that_cannot_be_a_mountpoint_refuses_its_client(plane: Plane) -> None:
+    plane.namespaces.prefix = None
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, 0x87, 5)
+
+
+def test_settings_of_the_listeners_zone_hold(plane: Plane) -> None:
+    plane.connector.zones = {"outside": ConnectSettings(max_client_id_bytes=23)}
+    plane.listeners[2] = ListenerTraits(id=ListenerId("tcp:b"), zone="outside")
+    plane.connect(1, FakeConnect(client_id="x" * 24))
+    assert plane.is_admitted
+    plane.connect(2, FakeConnect(client_id="x" * 24, listener=2))
+    assert plane.answer == ("refuse", 2, 0x85, 2)
+
+
+def test_assigned_client_id_is_told_as_it_was_before_the_override(plane: Plane) -> None:
+    plane.namespaces.override = ClientId("t-made")
+    plane.connect(1, FakeConnect(client_id=""))
+    session = plane.session("t-made")
+    assert len(session.declared_client_id) == 22
+    # The core alone reads a `Connack`; that the id is told, and which, is a test through the wire.
+    assert plane.answer[5] is not None

@@ -19,8 +19,8 @@ def configured(*sets: str) -> Config:
 
 
 def test_defaults_are_those_of_the_structs() -> None:
-    assert connect_settings(Config()) == ConnectSettings()
-    assert subscribe_settings(Config()) == SubscribeSettings()
+    assert connect_settings(Config().mqtt) == ConnectSettings()
+    assert subscribe_settings(Config().mqtt) == SubscribeSettings()
 
 
 def test_words_become_numbers() -> None:
@@ -37,7 +37,7 @@ def test_words_become_numbers() -> None:
         "mqtt.exclusive_subscription=true",
         "mqtt.max_qos_allowed=1",
     )
-    assert connect_settings(config) == ConnectSettings(
+    assert connect_settings(config.mqtt) == ConnectSettings(
         max_client_id_bytes=40,
         session_expiry_s=2,
         max_session_expiry_s=3_600,
@@ -47,7 +47,7 @@ def test_words_become_numbers() -> None:
         certificate_as_username="cn",
         certificate_as_client_id="md5",
     )
-    assert subscribe_settings(config) == SubscribeSettings(max_qos=1, allows_exclusive=True, max_subscriptions=3)
+    assert subscribe_settings(config.mqtt) == SubscribeSettings(max_qos=1, allows_exclusive=True, max_subscriptions=3)
 
 
 def test_engine_takes_every_setting() -> None:
