@@ -25,6 +25,7 @@ from admin.app import create_app
 from admin.server import HttpServer
 from pybroker import __version__
 from pybroker._core import Engine
+from pybroker.auth.authentication import Authentication
 from pybroker.auth.authorizer import Authorizer
 from pybroker.auth.banned import BanList
 from pybroker.auth.chain import AuthenticationChain
@@ -116,6 +117,8 @@ def build_plane(
     call_later = asyncio.get_running_loop().call_later
     sessions = Sessions(engine, registry, clock, events, call_later, locks.release_all, settings.max_session_expiry_s)
     bans, chain = BanList(clock.wall_s), AuthenticationChain(config.is_anonymous_allowed)
+    authentication = Authentication(chain, clock, supervisor.spawn)
+    authentication.apply(config)
     namespaces = Namespaces(Tenants(clock, events), registry, clock, events, config)
     gate = ConnectionQuota(namespaces, registry, lambda: configuration.current.license.connection_quota)
     connector = Connector(engine, sessions, traits, chain, bans, gate, events, supervisor.spawn, settings)
@@ -132,7 +135,7 @@ def build_plane(
         subscriber=subscriber,
         locks=locks,
         authorizer=authorizer,
-        chain=chain,
+        authentication=authentication,
         bans=bans,
         namespaces=namespaces,
         listeners=ListenerService(engine, traits, announce, config.mqtt.idle_timeout),

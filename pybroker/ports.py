@@ -52,7 +52,8 @@ class Applicant:
 
     `attributes` are the client attributes by name, `None` while there are none; `declared_client_id` is the id before
     any override; `expire_at_s` (wall clock) is when its rights end, `None`: never, and `disconnects_at_expiry` whether
-    its connection ends with them.
+    its connection ends with them. `exchange` belongs to the authenticator: what it must remember between the steps of
+    an enhanced authentication.
 
     Args:
         conn: its connection.
@@ -68,6 +69,7 @@ class Applicant:
         "connect",
         "declared_client_id",
         "disconnects_at_expiry",
+        "exchange",
         "expire_at_s",
         "expiry_s",
         "is_assigned",
@@ -106,6 +108,25 @@ class Applicant:
         self.acl: ClientAcl | None = None
         self.expire_at_s: int | None = None
         self.disconnects_at_expiry = True
+        self.exchange: object | None = None
+
+
+class Renewal:
+    """A connected client that authenticates again; lives from its first AUTH to the answer.
+
+    Args:
+        client_id: whose session it is.
+        namespace: of that session.
+        method: as its AUTH names it.
+    """
+
+    __slots__ = ("client_id", "exchange", "method", "namespace")
+
+    def __init__(self, client_id: ClientId, namespace: Namespace | None, method: str) -> None:
+        self.client_id = client_id
+        self.namespace = namespace
+        self.method = method
+        self.exchange: object | None = None
 
 
 def render_peer(peer: tuple[str, int]) -> str:
@@ -158,8 +179,8 @@ class Authenticator(Protocol):
     def proceed(self, applicant: Applicant, data: bytes) -> Verdict | Awaitable[Verdict]:
         """Judge the next step of an enhanced authentication; `data` is what AUTH carried."""
 
-    def authenticate_again(self, client_id: ClientId, method: str, data: bytes) -> Verdict | Awaitable[Verdict]:
-        """Judge an AUTH of a client that is connected (re-authentication)."""
+    def authenticate_again(self, renewal: Renewal, data: bytes) -> Verdict | Awaitable[Verdict]:
+        """Judge an AUTH of a client that is connected (re-authentication), its first one and those that follow."""
 
 
 class Principal(Protocol):

@@ -55,7 +55,10 @@ class TaskSupervisor:
         if self._is_stopping:
             work.close()
             raise RuntimeError(f"task supervisor is stopped: {name!r}")
-        return self._start(name, self._run_single(name, work))
+        task = self._start(name, self._run_single(name, work))
+        # One that is cancelled before its first step would leave the work unfinished and unclosed.
+        task.add_done_callback(lambda _: work.close())
+        return task
 
     def spawn_restarting(
         self, name: str, work: Callable[[], Coroutine[object, object, object]], backoff: Backoff | None = None

@@ -1,13 +1,19 @@
-"""The authentication chain: authenticators in order, and what holds when there is none.
+"""The authentication chain: authenticators in order, and what holds when none of them decides.
 
-No authenticator exists yet: whoever connects is anonymous to the broker, and the configuration says whether such
-clients may enter.
+Each one says yes, no, or nothing; the first yes or no ends it. The chain is replaced as a whole when the configuration
+changes; a login that waits for an answer goes on with the chain that it began with. Answers that need neither the
+network nor a slow hash are given at once, without a coroutine.
 """
 
-from pybroker.ports import Applicant, Verdict
-from pybroker.types import ClientId
+from collections.abc import Awaitable, Sequence
+from typing import NamedTuple
 
-NOT_AUTHORIZED = 0x87
+from pybroker.auth.facts import bindings_of
+from pybroker.auth.judgement import CONTINUE, NOT_AUTHORIZED, Exchange, Judge, Judgement, Pass
+from pybroker.auth.meter import Meter
+from pybroker.ports import Applicant, Renewal, Verdict
+from pybroker.variform.compile import Expression
+
 BAD_AUTHENTICATION_METHOD = 0x8C
 
 _ADMITTED = Verdict(0)
@@ -15,29 +21,127 @@ _DENIED = Verdict(NOT_AUTHORIZED)
 _UNKNOWN_METHOD = Verdict(BAD_AUTHENTICATION_METHOD)
 
 
-class AuthenticationChain:
-    """The chain of all listeners; implements `ports.Authenticator`.
+class Link(NamedTuple):
+    """One authenticator of the chain.
 
     Args:
-        allows_anonymous: whether a client that no authenticator accepted may enter; may be changed while running.
+        id: its mechanism and backend.
+        judge: decides.
+        meter: counts what it decided; outlives changes of its settings.
+        precondition: it is asked only if this yields `true`; `None`: always.
     """
 
-    def __init__(self, allows_anonymous: bool) -> None:
-        self.allows_anonymous = allows_anonymous
+    id: str
+    judge: Judge
+    meter: Meter
+    precondition: Expression | None = None
 
-    def authenticate(self, applicant: Applicant) -> Verdict:
-        """Judge an applicant by its CONNECT; no method of enhanced authentication is known.
+
+class _UnderWay(NamedTuple):
+    """An enhanced authentication and the authenticator that judges it."""
+
+    link: Link
+    exchange: Exchange
+
+
+class AuthenticationChain:
+    """The chain of all listeners; implements `ports.Authenticator`. Attributes may be replaced while running.
+
+    Args:
+        allows_anonymous: whether a client that no authenticator accepted may enter: anyone while there is none, and
+            only clients without a user name otherwise.
+        links: authenticators that are enabled, in order.
+        refuses_on_failure: whether one that cannot find out refuses; else the next one is asked.
+    """
+
+    def __init__(self, allows_anonymous: bool, links: Sequence[Link] = (), *, refuses_on_failure: bool = False) -> None:
+        self.allows_anonymous = allows_anonymous
+        self.links: tuple[Link, ...] = tuple(links)
+        self.refuses_on_failure = refuses_on_failure
+
+    def authenticate(self, applicant: Applicant) -> Verdict | Awaitable[Verdict]:
+        """Judge an applicant by its CONNECT.
 
         Spec: [MQTT5-4.12.0-1]
         """
-        if applicant.method is not None:
+        links, method = self.links, applicant.method
+        if method is not None and all(link.judge.method != method for link in links):
             return _UNKNOWN_METHOD
-        return _ADMITTED if self.allows_anonymous else _DENIED
+        if not links:
+            return _ADMITTED if self.allows_anonymous else _DENIED
+        return self._ask(applicant, links, 0)
 
     def proceed(self, applicant: Applicant, data: bytes) -> Verdict:
-        """Refuse: no method takes more than one step."""
-        return _UNKNOWN_METHOD
+        """Judge the next step of an enhanced authentication."""
+        under_way = applicant.exchange
+        if not isinstance(under_way, _UnderWay):
+            return _UNKNOWN_METHOD
+        return self._counted(under_way.link, under_way.exchange.proceed(data))
 
-    def authenticate_again(self, client_id: ClientId, method: str, data: bytes) -> Verdict:
-        """Refuse: nobody can have authenticated by a method."""
-        return _UNKNOWN_METHOD
+    def authenticate_again(self, renewal: Renewal, data: bytes) -> Verdict:
+        """Judge a step of a re-authentication; the first one begins an exchange of the method."""
+        if not isinstance(renewal.exchange, _UnderWay):
+            link = next((link for link in self.links if link.judge.method == renewal.method), None)
+            if link is None:
+                return _UNKNOWN_METHOD
+            renewal.exchange = _UnderWay(link, link.judge.begin(renewal.namespace))
+        return self._counted(renewal.exchange.link, renewal.exchange.exchange.proceed(data))
+
+    def _ask(self, applicant: Applicant, links: tuple[Link, ...], first: int) -> Verdict | Awaitable[Verdict]:
+        """Ask the authenticators from one on until one decides."""
+        for index in range(first, len(links)):
+            link = links[index]
+            if link.precondition is not None and link.precondition.evaluate(bindings_of(applicant)) != "true":
+                link.meter.count("nomatch")
+                continue
+            if link.judge.method is not None and link.judge.method == applicant.method:
+                return self._begin(applicant, link)
+            judgement = link.judge.judge(applicant)
+            if not isinstance(judgement, Verdict | Pass):
+                return self._wait(applicant, links, index, judgement)
+            verdict = self._weigh(link, judgement)
+            if verdict is not None:
+                return verdict
+        return self._leave(applicant, links)
+
+    async def _wait(
+        self, applicant: Applicant, links: tuple[Link, ...], index: int, judgement: Awaitable[Judgement]
+    ) -> Verdict:
+        verdict = self._weigh(links[index], await judgement)
+        if verdict is not None:
+            return verdict
+        later = self._ask(applicant, links, index + 1)
+        return later if isinstance(later, Verdict) else await later
+
+    def _begin(self, applicant: Applicant, link: Link) -> Verdict:
+        under_way = _UnderWay(link, link.judge.begin(applicant.namespace))
+        applicant.exchange = under_way
+        return self._counted(link, under_way.exchange.proceed(applicant.connect.authentication_data or b""))
+
+    def _weigh(self, link: Link, judgement: Judgement) -> Verdict | None:
+        """Count what an authenticator said, and return its verdict; `None`: the next one is asked."""
+        if isinstance(judgement, Verdict):
+            return self._counted(link, judgement)
+        if judgement is Pass.FAILED and self.refuses_on_failure:
+            return self._counted(link, _DENIED)
+        link.meter.count("nomatch")
+        return None
+
+    def _counted(self, link: Link, verdict: Verdict) -> Verdict:
+        if verdict.reason != CONTINUE:
+            link.meter.count("failed" if verdict.reason else "success")
+        return verdict
+
+    def _leave(self, applicant: Applicant, links: tuple[Link, ...]) -> Verdict | Awaitable[Verdict]:
+        """Decide about a client that no authenticator knows."""
+        if self.allows_anonymous and applicant.username is None:
+            return _ADMITTED
+        feigned = [wait for link in links if (wait := link.judge.feign(applicant)) is not None]
+        return _after(feigned) if feigned else _DENIED
+
+
+async def _after(waits: list[Awaitable[None]]) -> Verdict:
+    """Refuse as late as a wrong password is refused."""
+    for wait in waits:
+        await wait
+    return _DENIED

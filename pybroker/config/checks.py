@@ -23,6 +23,7 @@ def find_problems(config: Config) -> list[ConfigError]:
         *_shared_addresses(config),
         *_tls_files(config),
         *_repeated_kinds(config),
+        *_unavailable(config),
         *_order_of_numbers(config),
         *_expressions(config),
     ]
@@ -110,6 +111,14 @@ def _repeated_kinds(config: Config) -> Iterator[ConfigError]:
                 yield ConfigError(
                     f"{path}[{index}]", f"found a second {show(name.rstrip(':'))}, allowed: one of each kind"
                 )
+
+
+def _unavailable(config: Config) -> Iterator[ConfigError]:
+    if config.psk_authentication.enable:
+        yield ConfigError(
+            "psk_authentication.enable",
+            "found true, allowed: false; the TLS of this broker has no pre-shared keys, use client certificates",
+        )
 
 
 def _order_of_numbers(config: Config) -> Iterator[ConfigError]:

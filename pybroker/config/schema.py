@@ -190,8 +190,8 @@ class Config(Section, frozen=True):
 
     @property
     def has_authentication(self) -> bool:
-        """Whether an authenticator judges clients; one that has no effect yet does not count."""
-        return not is_inert("authentication") and any(authenticator.enable for authenticator in self.authentication)
+        """Whether an authenticator judges clients."""
+        return any(authenticator.enable for authenticator in self.authentication)
 
     @property
     def is_anonymous_allowed(self) -> bool:
@@ -237,8 +237,6 @@ INERT: tuple[str, ...] = (
     "retainer.delivery_rate",
     "retainer.max_publish_rate",
     "retainer.backend",
-    "authentication",
-    "authentication_settings",
     "authorization.sources",
     "authorization.no_match",
     "authorization.deny_action",
@@ -249,7 +247,6 @@ INERT: tuple[str, ...] = (
     "authorization.node_cache",
     "authorization.subscribe_match",
     "authorization.on_revoke",
-    "psk_authentication",
     "banned",
     "flapping_detect",
     "limiter",

@@ -86,11 +86,13 @@ class Configs:
         await plane.authorizer.apply(after.authorization)
         plane.listeners.idle_timeout_ms = int(after.mqtt.idle_timeout)
         try:
+            plane.authentication.apply(after)
             plane.engine.configure(engine_settings(after))
             plane.listeners.follow(after.listeners)
         except (BrokerError, ValueError) as error:
             plane.engine.configure(engine_settings(before))
             await plane.authorizer.apply(before.authorization)
+            plane.authentication.apply(before)
             if isinstance(error, ConfigError):
                 raise
             raise Refused("UPDATE_FAILED", str(error)) from None
@@ -101,7 +103,6 @@ class Configs:
         plane.sessions.max_expiry_s = settings.max_session_expiry_s
         plane.subscriber.settings = subscribe_settings(after.mqtt)
         plane.subscriber.zones = by_zone(after, subscribe_settings)
-        plane.chain.allows_anonymous = after.is_anonymous_allowed
         plane.sys_topics.settings = after.sys_topics
         plane.retained.clear_interval_ms = int(after.retainer.msg_clear_interval)
         for target, old, new in (

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import msgspec
 
 from pybroker._core import Engine
+from pybroker.auth.authentication import Authentication
 from pybroker.auth.authorizer import Authorizer
 from pybroker.auth.banned import BanList
-from pybroker.auth.chain import AuthenticationChain
 from pybroker.events import EventBus
 from pybroker.listeners.service import ListenerService
 from pybroker.metrics.counters import Counters
@@ -35,7 +35,7 @@ class Plane(msgspec.Struct, frozen=True, kw_only=True):
     subscriber: Subscriber
     locks: ExclusiveLocks
     authorizer: Authorizer
-    chain: AuthenticationChain
+    authentication: Authentication
     bans: BanList
     namespaces: Namespaces
     listeners: ListenerService

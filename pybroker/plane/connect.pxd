@@ -7,7 +7,7 @@ cdef class Connector:
     cdef public dict zones
     cdef object _engine, _listeners, _authenticator, _banned, _namespaces, _events, _spawn
     cdef Sessions _sessions
-    cdef dict _waiting, _templates
+    cdef dict _waiting, _renewing, _templates
 
     cpdef on_connect(self, long long conn, connect)
     cpdef on_closed(self, long long conn)

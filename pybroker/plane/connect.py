@@ -23,6 +23,7 @@ from pybroker.ports import (
     Banned,
     ListenerTraits,
     NamespaceResolver,
+    Renewal,
     Verdict,
 )
 from pybroker.types import ClientId, Mountpoint, Username
@@ -108,6 +109,7 @@ class Connector:
         self._spawn = spawn
         self._waiting: dict[int, Applicant] = {}
         self._templates: dict[str, Template] = {}
+        self._renewing: dict[int, Renewal] = {}
 
     def on_connect(self, conn: int, connect: Connect) -> None:
         """Decide about one CONNECT; answered before this returns unless an authenticator is asynchronous."""
@@ -146,7 +148,10 @@ class Connector:
         if session is None:
             self._engine.refuse(conn, BAD_AUTHENTICATION_METHOD, 0)
             return
-        again = self._authenticator.authenticate_again(session.client_id, method, data)
+        renewal = self._renewing.get(conn)
+        if renewal is None or renewal.method != method:
+            renewal = self._renewing[conn] = Renewal(session.client_id, session.namespace, method)
+        again = self._authenticator.authenticate_again(renewal, data)
         if isinstance(again, Verdict):
             self._answer_again(conn, method, again)
         else:
@@ -157,6 +162,7 @@ class Connector:
         applicant = self._waiting.pop(conn, None)
         if applicant is not None:
             self._namespaces.let_go(applicant)
+        self._renewing.pop(conn, None)
 
     # The steps, in their order.
 
@@ -242,7 +248,7 @@ class Connector:
         if enabled is False:
             # No chain, hence no mechanism. [MQTT5-4.12.0-1]
             return Verdict(0 if applicant.method is None else BAD_AUTHENTICATION_METHOD)
-        if enabled == "quick_deny_anonymous" and applicant.username is None:
+        if enabled == "quick_deny_anonymous" and not applicant.username:
             return Verdict(NOT_AUTHORIZED)
         return self._authenticator.authenticate(applicant)
 
@@ -374,6 +380,8 @@ class Connector:
 
         Spec: [MQTT5-4.12.1-2]
         """
+        if verdict.reason != CONTINUE:
+            self._renewing.pop(conn, None)
         if verdict.reason >= 0x80:
             self._engine.disconnect(conn, verdict.reason, CLOSE_PROTOCOL)
             return

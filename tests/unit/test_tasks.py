@@ -1,6 +1,7 @@
 """Supervised tasks: a crash is seen, counted and, where asked, healed; stop leaves nothing running."""
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from itertools import count
@@ -95,3 +96,11 @@ def test_nothing_starts_after_stop() -> None:
             supervisor.spawn_restarting("later", crash)
 
     asyncio.run(scenario())
+
+
+async def test_work_that_is_stopped_before_it_began_is_closed() -> None:
+    supervisor = TaskSupervisor()
+    work = asyncio.sleep(60)
+    supervisor.spawn("never begun", work)
+    await supervisor.stop()
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED

@@ -64,7 +64,7 @@ class BuiltInPasswords(Authenticator, frozen=True, kw_only=True):
     backend: Annotated[Literal["built_in_database"], key("Where users are kept.")] = "built_in_database"
     user_id_type: Annotated[Literal["username", "clientid"], key("What names a user.")] = "username"
     password_hash_algorithm: Annotated[PasswordHash, key("How new passwords are kept.")] = field(
-        default_factory=lambda: PasswordHash(name="sha256")
+        default_factory=PasswordHash
     )
     bootstrap_file: Annotated[str, key("Users to load at start.")] = ""
     bootstrap_type: Annotated[Literal["plain", "hash"], key("Whether the file holds passwords or hashes.")] = "plain"

@@ -1,6 +1,5 @@
 """What holds while there are no authenticators and rules."""
 
-from pybroker.auth.chain import AuthenticationChain
 from pybroker.ports import Applicant, ListenerTraits, render_peer
 from pybroker.types import ListenerId
 from tests.support.fake_core import FakeConnect
@@ -8,12 +7,6 @@ from tests.support.fake_core import FakeConnect
 
 def applicant(connect: FakeConnect | None = None) -> Applicant:
     return Applicant(1, (connect or FakeConnect()).as_core(), ListenerTraits(id=ListenerId("tcp:default")))
-
-
-def test_chain_admits_everybody_or_nobody() -> None:
-    with_password = applicant(FakeConnect(username="ann", password=b"x"))
-    assert AuthenticationChain(True).authenticate(with_password).reason == 0
-    assert AuthenticationChain(False).authenticate(with_password).reason == 0x87
 
 
 def test_method_of_a_3x_client_does_not_exist() -> None:

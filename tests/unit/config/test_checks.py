@@ -55,9 +55,16 @@ def test_closed_or_local_listener_needs_no_line(sets: list[str]) -> None:
     load(sets=sets)
 
 
-def test_authenticator_without_effect_does_not_open_a_listener() -> None:
-    text = refusal("listeners.tcp.default.bind=1883", "authentication=[{mechanism='jwt', secret='s'}]")
-    assert "no authentication is in effect" in text
+def test_authenticator_opens_a_listener_and_a_disabled_one_does_not() -> None:
+    load(sets=["listeners.tcp.default.bind=1883", "authentication=[{mechanism='jwt', secret='s'}]"])
+    disabled = "authentication=[{mechanism='jwt', secret='s', enable=false}]"
+    assert "no authentication is in effect" in refusal("listeners.tcp.default.bind=1883", disabled)
+
+
+def test_pre_shared_keys_are_refused_with_what_to_use_instead() -> None:
+    text = refusal("psk_authentication.enable=true")
+    assert "psk_authentication.enable: found true" in text
+    assert "client certificates" in text
 
 
 @pytest.mark.parametrize(

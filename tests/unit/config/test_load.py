@@ -105,7 +105,7 @@ def test_lists_of_sections_take_their_kind(file: Path) -> None:
     passwords, jwt, scram = load(file).config.authentication
     assert isinstance(passwords, BuiltInPasswords)
     assert passwords.user_id_type == "clientid"
-    assert passwords.password_hash_algorithm.name == "sha256"
+    assert passwords.password_hash_algorithm.name == "argon2id"
     assert isinstance(jwt, JwtAuthenticator)
     assert jwt.from_ == "username"
     assert isinstance(scram, ScramAuthenticator)

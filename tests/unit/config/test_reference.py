@@ -26,7 +26,7 @@ def test_page_has_every_key() -> None:
     [
         "| `max_inflight` | integer | `32` | integer 1..65535 | Unacknowledged QoS 1 and 2 messages towards a",
         '| `sndbuf` | size | `"default"` | size 1KB..1GB or "default" |',
-        '| `secret` | text | `""` | text | Secret of HMAC. | secret, no effect yet |',
+        '| `secret` | text | `""` | text | Secret of HMAC. | secret |',
         "| `bind` | address | must be set |",
     ],
 )

@@ -207,7 +207,7 @@ def test_every_inert_row_names_a_key() -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("authentication", True),
+        ("retainer.backend", True),
         ("authentication[0].secret", False),
         ("authorization.cache.ttl", True),
         ("authorization.sys_topics", False),
@@ -249,9 +249,10 @@ def test_anonymous_access_without_authenticators(sets: list[str], expected: bool
     assert load(sets=sets).config.is_anonymous_allowed is expected
 
 
-def test_authenticators_without_effect_do_not_count() -> None:
-    config = load(sets=['authentication=[{mechanism="jwt", secret="s"}]']).config
-    assert not config.has_authentication
+@pytest.mark.parametrize("enable", ["true", "false"])
+def test_authenticators_count_while_they_are_enabled(enable: str) -> None:
+    config = load(sets=[f'authentication=[{{mechanism="jwt", secret="s", enable={enable}}}]']).config
+    assert config.has_authentication is (enable == "true")
 
 
 def test_zone_keeps_only_what_differs() -> None:

@@ -13,7 +13,7 @@ from pybroker.plane.certificate import certificate_text
 from pybroker.plane.connect import RETURN_CODES, new_client_id
 from pybroker.plane.registry import NEVER_S
 from pybroker.plane.settings import ConnectSettings
-from pybroker.ports import Applicant, ClientAcl, ListenerTraits, Verdict
+from pybroker.ports import Applicant, ClientAcl, ListenerTraits, Renewal, Verdict
 from pybroker.types import ClientId, ListenerId, Mountpoint, Namespace
 from tests.support.fake_core import FakeConnect
 from tests.support.spec import spec
@@ -39,8 +39,8 @@ class Chain:
         self.asked.append(data)
         return self.verdicts.pop(0)
 
-    def authenticate_again(self, client_id: ClientId, method: str, data: bytes) -> Verdict | Awaitable[Verdict]:
-        self.asked.append((client_id, method, data))
+    def authenticate_again(self, renewal: Renewal, data: bytes) -> Verdict | Awaitable[Verdict]:
+        self.asked.append((renewal.client_id, renewal.method, data))
         return self.verdicts.pop(0)
 
 

@@ -1,0 +1,1 @@
+"""The kinds of authenticator, one a module; none knows of another."""
