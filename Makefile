@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 PYTHON ?= python3
 ARGS ?=
 FUZZ_SECONDS ?= 600
-PROGRAMS := mosquitto_pub:mosquitto-clients node:nodejs npm:npm
+PROGRAMS := mosquitto_pub:mosquitto-clients node:nodejs npm:npm openssl:openssl
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -39,7 +39,8 @@ rust_is_new = $(shell PATH="$(PATH)" cargo --version 2>/dev/null | awk '{split($
 python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_info >= (3, 11) else "")' 2>/dev/null)
 python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
 
-.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz fuzz-smoke soak bench bench-peers bench-micro bench-smoke docs serve run check clean dist
+.PHONY: help setup build fmt lint test test-rust test-python test-all fuzz fuzz-smoke soak docs serve run check clean dist
+.PHONY: bench bench-peers bench-shards bench-growth bench-micro bench-smoke
 .PHONY: lint-rust lint-python rust-summary toolchain programs node constraints install-check
 
 help: ## list the commands
@@ -126,9 +127,9 @@ lint-python: build $(DEV)
 	check python -m mypy.stubtest --mypy-config-file pyproject.toml pybroker._core; \
 	exit $$status
 
-test: | toolchain ## build what is needed and run every test
+test: | toolchain ## build what is needed, run every test and try the benchmarks
 	@mkdir -p build; status=0; $(MAKE) test-rust || status=1; $(MAKE) fuzz-smoke || status=1; $(MAKE) test-python || status=1; \
-	$(MAKE) --silent rust-summary; exit $$status
+	$(MAKE) bench-smoke || status=1; $(MAKE) --silent rust-summary; exit $$status
 
 test-rust: | toolchain ## tests of the Rust crates
 	@mkdir -p build
@@ -175,21 +176,33 @@ $(LOAD): $(shell find bench/load -name '*.rs' -o -name Cargo.toml) Cargo.lock | 
 	@touch $@
 
 bench: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure the broker beside mosquitto, under ten minutes
-	$(PY) -m bench.run $(ARGS)
+	$(PY) -m bench.run --seconds 1.2 --warmup 0.3 $(ARGS)
 
 bench-peers: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure it beside all installed peers, every scenario
-	$(PY) -m bench.run --tier all --brokers pybroker,mosquitto,rumqttd,rmqtt,mochi --skip-missing \
+	$(PY) -m bench.run --tier all --brokers pybroker,mosquitto,rumqttd,rmqtt,mochi --skip-missing --seconds 1 --warmup 0.3 \
 	    --output bench/results/peers.json $(ARGS)
+
+bench-shards: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure two shards beside one: at most 10 % dearer in any row
+	$(PY) -m bench.run --brokers pybroker:one-shard,pybroker:two-shards --seconds 1 --warmup 0.3 \
+	    --output bench/results/shards.json $(ARGS)
+	$(PY) -m bench.verdict bench/results/shards.json --base pybroker:one-shard --within 10
+
+bench-growth: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure how cost and memory grow with connections, filters, fan-out, time
+	$(PY) -m bench.run --tier growth --brokers pybroker --repeat 1 --output bench/results/growth.json $(ARGS)
 
 bench-micro: | toolchain ## time parts of the core
 	cargo bench $(LOCKED) -p pybroker-micro $(ARGS)
 
-bench-smoke: $(VENV)/.core-release $(COMPILED) $(LOAD) ## check in a minute that the benchmarks work
-	$(PY) -m bench.run --tier smoke --brokers pybroker --repeat 1 --output build/bench-smoke.json $(ARGS)
+bench-smoke: build ## check in a minute that the benchmarks work, with quick builds: the figures mean nothing
+	@cargo build --quiet $(LOCKED) -p pybroker-load
+	$(PY) -m bench.run --tier smoke --brokers pybroker --repeat 1 --seconds 0.5 --warmup 0.2 \
+	    --load target/debug/pybroker-load --output build/bench-smoke/table.json $(ARGS)
+	$(PY) -m bench.report --results build/bench-smoke --root build/bench-smoke
 
-docs: build ## generate the reference pages
+docs: build ## generate the reference pages, and tables and charts from bench/results
 	$(PY) -m pybroker.config.reference
 	$(PY) -m tests.support.spec_report
+	$(PY) -m bench.report
 
 # Packages.
 

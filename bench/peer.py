@@ -16,11 +16,13 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "peers"
 _START_S = 30.0
 _STOP_S = 10.0
+_TRANSPORTS = {"tls": "no TLS listener", "ws": "no WebSocket listener"}
 _PORTS = ("tcp_port", "tls_port", "ws_port", "other_port")
 
 
@@ -41,7 +43,7 @@ class Peer:
     """One broker.
 
     `best_of` names variants of which the better one is used; without it the first variant is. `v5_port` names the port
-    for MQTT 5 where it is another one.
+    for MQTT 5 where it is another one. `cannot` says, by pattern of scenario names, why it is not measured there.
     """
 
     name: str
@@ -55,10 +57,17 @@ class Peer:
     version: str
     config_name: str
     v5_port: str | None
+    cannot: Mapping[str, str]
 
     def port_name(self, transport: str, *, is_v5: bool) -> str:
         """Return which of its ports a client takes; some have one of their own for MQTT 5."""
         return self.v5_port if is_v5 and self.v5_port else f"{transport}_port"
+
+    def reason_against(self, scenario: str, transport: str) -> str | None:
+        """Return why a scenario cannot be put on it, or `None`."""
+        if transport not in self.transports:
+            return _TRANSPORTS.get(transport, f"no {transport} listener")
+        return next((reason for pattern, reason in self.cannot.items() if fnmatch(scenario, pattern)), None)
 
 
 def load(name: str, programs: Mapping[str, str]) -> Peer:
@@ -96,6 +105,7 @@ def load(name: str, programs: Mapping[str, str]) -> Peer:
         version=data.get("stated_version") or _version([*program, *data["version"]]),
         config_name=data.get("config_name", "broker.conf"),
         v5_port=data.get("v5_port"),
+        cannot=data.get("cannot", {}),
     )
 
 

@@ -1,17 +1,19 @@
-"""Turn a results file into what readers see: a Markdown table and SVG charts, for the README and the docs.
+"""Turn results files into what readers see: Markdown tables and SVG charts, for the README and the docs.
 
-    python -m bench.report bench/results/peers.json
+    python -m bench.report
 
-Every figure outside `bench/results` comes from here; nothing is typed by hand.
+Reads the files of `bench/results` that have a section below. Every figure of the README and of docs/benchmarks.md comes
+from here; nothing is typed by hand.
 """
 
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import plot
+from bench import plot, verdict
 
 _ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -21,24 +23,45 @@ _UNITS = {
     "cpu_us_per_queued": "CPU us per queued message",
     "bytes_per_connection": "bytes",
     "bytes_per_subscription": "bytes",
+    "latency_p50_us": "latency p50, us",
     "latency_p99_us": "latency p99, us",
+    "rss_growth_bytes": "bytes after the first minute",
 }
 
 Results = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Section:
+    """One results file and what the page says about it."""
+
+    file: str
+    title: str
+    command: str
+    base: str = ""
+
+
+SECTIONS = (
+    Section("table", "Beside mosquitto", "make bench"),
+    Section("peers", "Beside all peers", "make bench-peers"),
+    Section("shards", "One shard and two", "make bench-shards", base="pybroker:one-shard"),
+    Section("growth", "As things grow", "make bench-growth"),
+)
+
+
 def table(results: Results, tier: str | None = None) -> str:
-    """Return the Markdown table: a row per scenario without sweep, a column per broker, then the target."""
+    """Return the Markdown table: a row per figure that is compared or has a target, a column per broker, the target."""
     brokers = list(results["brokers"])
     head = ["scenario", "figure", *(results["brokers"][name]["title"] for name in brokers), "target"]
     rows = [head, ["---"] * 2 + ["---:"] * (len(brokers) + 1)]
     for name, about in results["scenarios"].items():
-        if about["sweep"] or (tier and about["tier"] != tier):
+        if tier and about["tier"] != tier:
             continue
-        cells = [cell(results["medians"][name].get(broker), about["figure"]) for broker in brokers]
-        target = about["targets"].get(about["figure"])
-        unit = _UNITS.get(about["figure"], about["figure"])
-        rows.append([about["title"], unit, *cells, "" if target is None else f"{target:g}"])
+        for figure in dict.fromkeys([about["figure"], *about["targets"]]):
+            cells = [cell(results["medians"].get(name, {}).get(broker), figure) for broker in brokers]
+            target = about["targets"].get(figure)
+            title = f"{about['title']}: {about['sweep'][1]:,}" if about["sweep"] else about["title"]
+            rows.append([title, _UNITS.get(figure, figure), *cells, "" if target is None else f"{target:,g}"])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
@@ -49,7 +72,7 @@ def cell(summary: Mapping[str, Any] | None, figure: str) -> str:
     value = summary["figures"].get(figure)
     if value is None:
         return "failed"
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+    text = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.2f}"
     marks = {
         "~": summary["is_noisy"],
         "!": any(summary["faults"].values()),
@@ -58,20 +81,53 @@ def cell(summary: Mapping[str, Any] | None, figure: str) -> str:
     return text + "".join(mark for mark, is_set in marks.items() if is_set)
 
 
-def page(results: Results) -> str:
-    """Return the whole Markdown page: how it was measured, the tables, and what the marks mean."""
-    machine, settings = results["machine"], results["settings"]
-    brokers = "".join(f"* {one['title']}: {one['version']}\n" for one in results["brokers"].values())
-    where = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
-    how = f"the median of {settings['repeat']} interleaved runs of {settings['seconds']:g} s with a fresh broker each"
+def page(found: Mapping[Section, Results], pictures: Mapping[Section, list[str]]) -> str:
+    """Return the whole Markdown page: what the marks mean, then a section per results file."""
+    sections = "".join(_section(one, results, pictures.get(one, [])) for one, results in found.items())
     return (
-        f"# Benchmarks\n\nMeasured on {where}, commit {results['commit']}, {results['time']}. Load and broker share the"
-        f" machine over loopback; payload 64 bytes unless stated. Each value is {how}. Lower is better everywhere.\n\n"
-        f"{brokers}\n{table(results)}\n"
+        "# Benchmarks\n\nLoad and broker share the machine over loopback; payload 64 bytes unless stated. Lower is"
+        " better everywhere. What the figures mean, and how to repeat them: `bench/README.md`; where the time goes:"
+        " [performance](performance.md). This page is made by `make docs` from `bench/results`.\n\n"
         "`~` runs differ by more than 15 %, `!` messages were lost, doubled or misordered, `^` the load generator was"
-        " the limit, `-` the broker lacks the transport. The file that this page is made from, and how to repeat it:"
-        " `bench/README.md`.\n"
+        f" the limit, `-` not measured.\n{sections}"
     )
+
+
+def _section(section: Section, results: Results, pictures: list[str]) -> str:
+    machine, settings = results["machine"], results["settings"]
+    where = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
+    repeat = settings["repeat"]
+    how = f"the median of {repeat} interleaved runs" if repeat > 1 else "one run"
+    brokers = "".join(f"* {one['title']}: {one['version']}\n" for one in results["brokers"].values())
+    shown = "".join(f"\n![{name.removesuffix('.svg')}](images/{name})\n" for name in pictures)
+    return (
+        f"\n## {section.title}\n\n`{section.command}` on {where}, commit {results['commit']}, {results['time']}. Each"
+        f" value is {how} of {settings['seconds']:g} s with a fresh broker each.\n\n{brokers}\n{table(results)}"
+        f"{_left_out(results)}{_verdicts(section, results)}{shown}"
+    )
+
+
+def _left_out(results: Results) -> str:
+    titles = {name: about["title"] for name, about in results["scenarios"].items()}
+    lines = [
+        f"* {one['title']}, {titles[name]}: {reason}\n"
+        for one in results["brokers"].values()
+        for name, reason in one.get("cannot", {}).items()
+    ]
+    return f"\nNot measured:\n\n{''.join(lines)}" if lines else ""
+
+
+def _verdicts(section: Section, results: Results) -> str:
+    if section.base:
+        found = list(verdict.against(results, section.base, 10.0))
+        beyond = [f"{name} x {cost:.2f}" for name, _, cost, _, holds in found if not holds]
+        return f"\nRows that cost over 10 % more, and more than the noise: {', '.join(beyond) or 'none'}.\n"
+    missed = [
+        f"{name} {_UNITS.get(figure, figure)}: {value:.2f} (bound {bound:g})"
+        for name, figure, value, bound, holds in verdict.targets(results, "pybroker")
+        if not holds
+    ]
+    return f"\nTargets missed: {'; '.join(missed) or 'none'}.\n"
 
 
 def charts(results: Results) -> dict[str, str]:
@@ -94,6 +150,7 @@ def charts(results: Results) -> dict[str, str]:
         )
     made.update(_latency_charts(results, titles))
     made.update(_sweep_charts(results, titles))
+    made.update(_memory_charts(results, titles))
     return made
 
 
@@ -148,6 +205,20 @@ def _sweep_charts(results: Results, titles: Mapping[str, str]) -> dict[str, str]
     }
 
 
+def _memory_charts(results: Results, titles: Mapping[str, str]) -> dict[str, str]:
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for run in results["runs"]:
+        if run.get("memory"):
+            points = [(at / 60, size / 2**20) for at, size in run["memory"]]
+            series.setdefault(run["scenario"], {})[titles[run["broker"]]] = points
+    return {
+        f"bench-{name}.svg": plot.lines(
+            results["scenarios"][name]["title"], "minutes", "resident set, MiB", lines, log_y=False
+        )
+        for name, lines in series.items()
+    }
+
+
 def insert(text: str, block: str) -> str:
     """Replace what stands between the two markers; a text without markers comes back unchanged."""
     before, begin, rest = text.partition(BEGIN)
@@ -155,25 +226,49 @@ def insert(text: str, block: str) -> str:
     return f"{before}{begin}\n{block}{end}{after}" if begin and end else text
 
 
-def main() -> None:
-    """Write docs/benchmarks.md, docs/images/bench-*.svg, and the table of the README."""
-    parser = argparse.ArgumentParser(description="Make tables and charts from a results file.")
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--root", type=Path, default=_ROOT, help="where README.md and docs/ are")
-    options = parser.parse_args()
-    results = json.loads(options.results.read_text(encoding="utf-8"))
-    images = options.root / "docs" / "images"
+def read(folder: Path) -> dict[Section, Results]:
+    """Read the results files of a folder that have a section, in the order of the sections."""
+    paths = {section: folder / f"{section.file}.json" for section in SECTIONS}
+    return {one: json.loads(path.read_text(encoding="utf-8")) for one, path in paths.items() if path.exists()}
+
+
+def write(found: Mapping[Section, Results], root: Path) -> int:
+    """Write docs/benchmarks.md, docs/images/bench-*.svg, and the table of the README; return the number of charts."""
+    images = root / "docs" / "images"
     images.mkdir(parents=True, exist_ok=True)
-    made = charts(results)
+    for old in images.glob("bench-*.svg"):
+        old.unlink()
+    made: dict[str, str] = {}
+    pictures: dict[Section, list[str]] = {}
+    for section, results in found.items():
+        fresh = {_named(section, name): svg for name, svg in charts(results).items()}
+        pictures[section] = list(fresh)
+        made.update(fresh)
     for name, svg in made.items():
         (images / name).write_text(svg, encoding="utf-8")
-    pictures = "".join(f"\n![{name.removesuffix('.svg')}](images/{name})\n" for name in made)
-    (options.root / "docs" / "benchmarks.md").write_text(page(results) + pictures, encoding="utf-8")
-    readme = options.root / "README.md"
+    (root / "docs" / "benchmarks.md").write_text(page(found, pictures), encoding="utf-8")
+    readme, first = root / "README.md", next(iter(found.values()))
     if readme.exists():
         text = readme.read_text(encoding="utf-8")
-        readme.write_text(insert(text, table(results, "table")), encoding="utf-8")
-    print(f"written: docs/benchmarks.md, {len(made)} charts in docs/images")
+        readme.write_text(insert(text, table(first, "table")), encoding="utf-8")
+    return len(made)
+
+
+def _named(section: Section, chart: str) -> str:
+    """Put the section into the name of a chart, once."""
+    return f"bench-{section.file}-{chart.removeprefix('bench-').removeprefix(f'{section.file}-')}"
+
+
+def main() -> None:
+    """Make the page, the charts and the README's table from a folder of results."""
+    parser = argparse.ArgumentParser(description="Make tables and charts from results files.")
+    parser.add_argument("--results", type=Path, default=_ROOT / "bench" / "results", help="folder of the files")
+    parser.add_argument("--root", type=Path, default=_ROOT, help="where README.md and docs/ are")
+    options = parser.parse_args()
+    found = read(options.results)
+    if not found:
+        parser.error(f"no results: {options.results}: a file is named {', '.join(one.file for one in SECTIONS)}.json")
+    print(f"written: docs/benchmarks.md, {write(found, options.root)} charts in docs/images")
 
 
 if __name__ == "__main__":

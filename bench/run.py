@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from bench import peer as peers
 from bench import scenario as scenarios
-from bench import summary
+from bench import summary, verdict
+from bench.memory import Watch
 
 _ROOT = Path(__file__).parent.parent
 _FORMAT = 1
@@ -31,7 +32,7 @@ _READY_S = 180.0
 
 
 def main() -> int:
-    """Run what the command line asks for; 1 if a broker of ours failed a run."""
+    """Run what the command line asks for; 1 if a broker of ours failed a run, or lost what it had promised."""
     options = _parse()
     peers.raise_file_limit()
     chosen = scenarios.choose(scenarios.load_all(), options.tier, options.scenarios)
@@ -45,15 +46,20 @@ def main() -> int:
         sys.exit(f"no load generator: {options.load}: run cargo build --release -p pybroker-load")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         Path(folder).chmod(0o755)
-        certificates = peers.Certificates.create(Path(folder))
-        runner = Runner(options.load, certificates, options.seconds, options.warmup)
+        try:
+            certificates = peers.Certificates.create(Path(folder))
+        except peers.PeerError as error:
+            sys.exit(str(error))
+        runner = Runner(options.load, certificates, options)
         runs = list(_all_runs(runner, chosen, brokers, options.repeat))
     results = _results(runs, chosen, brokers, options)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     _print_table(results)
     print(f"written: {options.output}")
-    return int(any("error" in run and run["broker"].startswith("pybroker") for run in runs))
+    broken = verdict.broken_promises(results, "pybroker")
+    print("".join(f"{line}\n" for line in broken), end="")
+    return int(bool(broken))
 
 
 def _parse() -> argparse.Namespace:
@@ -61,11 +67,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--brokers", default="pybroker,mosquitto", help="names in bench/peers, NAME:VARIANT pins a variant"
     )
-    parser.add_argument("--tier", default="table", choices=["table", "more", "smoke", "all"])
+    parser.add_argument("--tier", default="table", choices=["table", "more", "growth", "smoke", "all"])
     parser.add_argument("--scenarios", nargs="*", default=[], help="name patterns instead of a tier")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="measured time of one run")
     parser.add_argument("--warmup", type=float, default=0.5)
+    parser.add_argument("--at-most", type=float, help="bound of a scenario's own measured time, seconds")
     parser.add_argument("--load", type=Path, default=_ROOT / "target/release/pybroker-load")
     parser.add_argument(
         "--pybroker",
@@ -92,11 +99,12 @@ def _load_peers(options: argparse.Namespace) -> list[peers.Peer]:
 class Runner:
     """Starts one broker and puts one scenario's load on it."""
 
-    def __init__(self, load: Path, certificates: peers.Certificates, seconds: float, warmup: float) -> None:
+    def __init__(self, load: Path, certificates: peers.Certificates, options: argparse.Namespace) -> None:
         self._load = load
         self._certificates = certificates
-        self._seconds = seconds
-        self._warmup = warmup
+        self._seconds: float = options.seconds
+        self._warmup: float = options.warmup
+        self._at_most: float | None = options.at_most
 
     def run(self, scenario: scenarios.Scenario, peer: peers.Peer, variant: str) -> dict[str, Any]:
         """Return one run's record; a failed run has `error` instead of figures."""
@@ -123,8 +131,11 @@ class Runner:
             for number, options in enumerate(scenario.background):
                 own = ["--prefix", f"background{number}", "--duration", str(_BACKGROUND_S), "--warmup", "0"]
                 stack.enter_context(self._in_background([*scenarios.arguments(options), *target, *own]))
-            own = ["--duration", str(self._seconds), "--warmup", str(self._warmup)]
+            own = ["--duration", str(self._seconds_of(scenario)), "--warmup", str(self._warmup)]
             command = [str(self._load), *scenarios.arguments(scenario.load), *target, *own]
+            watch = self._watch(scenario, broker)
+            if watch:
+                stack.enter_context(watch)
             try:
                 done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
             except subprocess.TimeoutExpired:
@@ -132,7 +143,20 @@ class Runner:
         if done.returncode != 0:
             raise LoadFailedError(f"{done.stderr.strip()}; broker: {broker.log_tail()}")
         report: dict[str, Any] = json.loads(done.stdout)
+        if watch:
+            report["memory"] = watch.samples
+            report["figures"].update(watch.figures())
         return report
+
+    def _watch(self, scenario: scenarios.Scenario, broker: peers.RunningPeer) -> Watch | None:
+        """Return what samples the broker's memory; a shortened run is sampled as often as a whole one."""
+        if not scenario.sample_s or not scenario.seconds:
+            return None
+        return Watch(broker.pid, scenario.sample_s * self._seconds_of(scenario) / scenario.seconds)
+
+    def _seconds_of(self, scenario: scenarios.Scenario) -> float:
+        own = scenario.seconds or self._seconds
+        return min(own, self._at_most) if self._at_most and scenario.seconds else own
 
     def _transport(self, transport: str) -> list[str]:
         secure = ["--tls", "--cafile", str(self._certificates.cafile)]
@@ -180,7 +204,7 @@ def _all_runs(
     runner: Runner, chosen: Sequence[scenarios.Scenario], brokers: Sequence[peers.Peer], repeat: int
 ) -> Iterator[dict[str, Any]]:
     for scenario in chosen:
-        able = [peer for peer in brokers if scenario.transport in peer.transports]
+        able = [peer for peer in brokers if peer.reason_against(scenario.name, scenario.transport) is None]
         variants = {peer.name: _best_variant(runner, scenario, peer) for peer in able}
         for number in range(repeat):
             for peer in able:
@@ -224,7 +248,7 @@ def _results(
         "commit": _commit(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "settings": {"repeat": options.repeat, "seconds": options.seconds, "warmup": options.warmup},
-        "brokers": {peer.name: {"title": peer.title, "version": peer.version} for peer in brokers},
+        "brokers": {peer.name: _about(peer, chosen) for peer in brokers},
         "scenarios": {
             one.name: {
                 "title": one.title,
@@ -244,6 +268,12 @@ def _results(
         "ratios": summary.ratios(medians, figure_of, "mosquitto"),
         "runs": runs,
     }
+
+
+def _about(peer: peers.Peer, chosen: Sequence[scenarios.Scenario]) -> dict[str, Any]:
+    reasons = {one.name: peer.reason_against(one.name, one.transport) for one in chosen}
+    cannot = {name: reason for name, reason in reasons.items() if reason}
+    return {"title": peer.title, "version": peer.version, "cannot": cannot}
 
 
 def _stated(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ Option = str | int | float | bool
 
 _KEYS = {
     "title", "tier", "smoke", "figure", "target", "targets", "mosquitto_ratio", "limit", "transport", "load",
-    "background", "sweep",
+    "background", "sweep", "seconds", "sample_s",
 }  # fmt: skip
 
 
@@ -29,6 +29,7 @@ class Scenario:
 
     `targets` are upper bounds by figure, `mosquitto_ratio` the bound of `figure` against mosquitto's of the same run,
     `limit` the cost of a server without any broker logic. `sweep` is (label, value) for one step of a sweep.
+    `seconds` is a measured time of its own; with `sample_s` the broker's memory is looked at that often meanwhile.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Scenario:
     limit: float | None = None
     background: Sequence[Mapping[str, Option]] = ()
     sweep: tuple[str, float] | None = None
+    seconds: float | None = None
+    sample_s: float | None = None
 
 
 def arguments(options: Mapping[str, Option]) -> list[str]:
@@ -83,6 +86,8 @@ def load(path: Path) -> list[Scenario]:
             mosquitto_ratio=data.get("mosquitto_ratio"),
             limit=data.get("limit"),
             background=data.get("background", ()),
+            seconds=data.get("seconds"),
+            sample_s=data.get("sample_s"),
         )
         return _swept(scenario, data["sweep"]) if "sweep" in data else [scenario]
     except KeyError as error:
@@ -111,9 +116,13 @@ def load_all(folder: Path = FOLDER) -> list[Scenario]:
 
 
 def choose(scenarios: Iterable[Scenario], tier: str, patterns: Sequence[str]) -> list[Scenario]:
-    """Pick by tier (`table`, `more`, `smoke`, `all`), or by name patterns, which then ignore the tier."""
+    """Pick by tier (`table`, `more`, `growth`, `smoke`), or by name patterns, which then ignore the tier.
+
+    `all` is `table` and `more`: what grows takes minutes a step and is asked for by its own name.
+    """
     if patterns:
         return [one for one in scenarios if any(fnmatch(one.name, pattern) for pattern in patterns)]
     if tier == "smoke":
         return [one for one in scenarios if one.is_smoke]
-    return [one for one in scenarios if tier in ("all", one.tier)]
+    tiers = ("table", "more") if tier == "all" else (tier,)
+    return [one for one in scenarios if one.tier in tiers]

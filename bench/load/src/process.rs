@@ -11,7 +11,8 @@ use crate::error::LoadError;
 /// CPU time and memory of a group of processes at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// User and system time of all threads, ended ones included; steps of one clock tick.
+    /// User and system time of all threads. Exact where the kernel keeps schedstat and no thread has ended, otherwise in
+    /// steps of a clock tick.
     pub cpu: Duration,
     /// Resident bytes.
     pub rss_bytes: u64,
@@ -44,10 +45,30 @@ fn usage_of(process: &str) -> Result<Usage, LoadError> {
         .map_err(LoadError::io("reading /proc/PID/stat"))?;
     let status = fs::read_to_string(format!("/proc/{process}/status"))
         .map_err(LoadError::io("reading /proc/PID/status"))?;
+    // The scheduler's figure has no clock ticks to round to, but forgets threads that have ended.
+    let exact = scheduled(process).unwrap_or_default();
     Ok(Usage {
-        cpu: cpu_of_stat(&stat).unwrap_or_default(),
+        cpu: cpu_of_stat(&stat).unwrap_or_default().max(exact),
         rss_bytes: rss_of_status(&status).unwrap_or_default(),
     })
+}
+
+/// Time that the scheduler gave to the threads that are there now; `None` where the kernel does not say.
+fn scheduled(process: &str) -> Option<Duration> {
+    let mut sum = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{process}/task")).ok()? {
+        // A thread may end between the listing and the reading.
+        if let Ok(text) = fs::read_to_string(thread.ok()?.path().join("schedstat")) {
+            sum += run_time_of(&text)?;
+        }
+    }
+    Some(sum)
+}
+
+/// Takes the run time, the first field in nanoseconds, out of a schedstat line.
+fn run_time_of(schedstat: &str) -> Option<Duration> {
+    let nanos = schedstat.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
 }
 
 /// Takes utime and stime out of a stat line; the command name may hold spaces and brackets.
@@ -108,6 +129,13 @@ mod tests {
             cpu_of_stat(stat),
             Some(Duration::from_secs(200) / u32::try_from(clock_ticks_per_second()).unwrap())
         );
+    }
+
+    #[test]
+    fn run_time_is_the_first_field_of_schedstat() {
+        let text = "667716311 1006968029 360\n";
+        assert_eq!(run_time_of(text), Some(Duration::from_nanos(667_716_311)));
+        assert_eq!(run_time_of(""), None);
     }
 
     #[test]

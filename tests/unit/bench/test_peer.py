@@ -36,3 +36,10 @@ def test_version_5_has_a_port_of_its_own_only_where_the_peer_says_so() -> None:
     assert peer.port_name("ws", is_v5=True) == "ws_port"
     assert replace(peer, v5_port="other_port").port_name("tcp", is_v5=True) == "other_port"
     assert replace(peer, v5_port="other_port").port_name("tcp", is_v5=False) == "tcp_port"
+
+
+def test_peer_says_why_a_scenario_is_not_for_it() -> None:
+    peer = replace(peers.load("pybroker", {"pybroker": "true"}), transports=["tcp"], cannot={"match-*": "never ends"})
+    assert peer.reason_against("pairs-tls", "tls") == "no TLS listener"
+    assert peer.reason_against("match-wildcards", "tcp") == "never ends"
+    assert peer.reason_against("connect", "tcp") is None

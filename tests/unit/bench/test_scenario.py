@@ -11,7 +11,7 @@ def test_every_shipped_scenario_is_readable_and_named_once() -> None:
     found = scenarios.load_all()
     names = [one.name for one in found]
     assert len(names) == len(set(names)) >= 30
-    assert all(one.tier in ("table", "more") and one.transport in ("tcp", "tls", "ws") for one in found)
+    assert all(one.tier in ("table", "more", "growth") and one.transport in ("tcp", "tls", "ws") for one in found)
 
 
 def test_options_become_a_command_line() -> None:
@@ -48,6 +48,7 @@ def test_bad_file_is_refused_with_its_key(tmp_path: Path, text: str, error: str)
 
 def test_patterns_choose_across_tiers() -> None:
     found = scenarios.load_all()
-    assert {one.tier for one in scenarios.choose(found, "table", ["pairs-*"])} == {"table", "more"}
+    assert {one.tier for one in scenarios.choose(found, "smoke", ["pairs-*"])} == {"table", "more"}
     assert all(one.is_smoke for one in scenarios.choose(found, "smoke", []))
-    assert len(scenarios.choose(found, "all", [])) == len(found)
+    assert {one.tier for one in scenarios.choose(found, "all", [])} == {"table", "more"}
+    assert {one.tier for one in scenarios.choose(found, "growth", [])} == {"growth"}

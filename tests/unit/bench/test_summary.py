@@ -1,5 +1,7 @@
 """Medians, marks and verdicts of results files."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ def run(broker: str, value: float, **changed: Any) -> dict[str, Any]:
 
 def results(*runs: dict[str, Any]) -> dict[str, Any]:
     return {
+        "runs": list(runs),
         "medians": summary.summarize(runs),
         "brokers": {name: {"title": name, "version": "1"} for name in dict.fromkeys(one["broker"] for one in runs)},
         "scenarios": {
@@ -65,6 +68,34 @@ def test_change_within_the_noise_is_no_change(after: float, verdict: str) -> Non
 def test_table_marks_noise_and_lost_messages() -> None:
     text = report.table(results(run("a", 1.0), run("a", 2.0, lost=1), run("b", 200.0)))
     assert "| Some load | cost | 1.50~! | 200 | 2 |" in text
+
+
+def test_table_has_a_row_for_every_figure_with_a_target() -> None:
+    found = results(run("a", 1.0))
+    found["scenarios"]["s"]["targets"]["latency_p99_us"] = 110
+    found["medians"]["s"]["a"]["figures"]["latency_p99_us"] = 90.4
+    assert "| Some load | latency p99, us | 90.40 | 110 |" in report.table(found)
+
+
+def test_page_and_charts_are_made_from_every_results_file_with_a_section(tmp_path: Path) -> None:
+    found = results(run("a", 1.0), run("b", 2.0))
+    found |= {"machine": {"cores": 2, "cpu": "c", "memory_gib": 1, "kernel": "k"}, "commit": "0123", "time": "now"}
+    found |= {"settings": {"repeat": 1, "seconds": 1.0}, "ratios": {}}
+    found["scenarios"]["s"] |= {"figure": "cpu_us_per_delivery", "load": {}, "mosquitto_ratio": None}
+    for one in found["runs"]:
+        one["figures"]["cpu_us_per_delivery"] = 3.0
+    found["medians"] = summary.summarize(found["runs"])
+    found["brokers"]["b"]["cannot"] = {"s": "its listener is too small"}
+    (tmp_path / "table.json").write_text(json.dumps(found), encoding="utf-8")
+    (tmp_path / "notes.json").write_text("not read", encoding="utf-8")
+    (tmp_path / "README.md").write_text(f"{report.BEGIN}\n{report.END}\n", encoding="utf-8")
+    assert report.write(report.read(tmp_path), tmp_path) == 1
+    page = (tmp_path / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert "## Beside mosquitto" in page
+    assert "* b, Some load: its listener is too small" in page
+    assert "images/bench-table-cost.svg" in page
+    assert (tmp_path / "docs" / "images" / "bench-table-cost.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert "Some load" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_block_is_replaced_between_its_markers_only() -> None:
