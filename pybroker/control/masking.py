@@ -10,6 +10,9 @@ MASK = "******"
 MAX_BODY = 1_024
 """Characters of a request's body that are kept."""
 
+MAX_READ = 65_536
+"""Bytes of a body that is looked into; a larger one, such as 100,000 rules, would hold up the loop."""
+
 _SECRET = re.compile(
     r"passw|pwd|passphrase|secret|token|authorization|cookie|credential|api_?key$|private_?key|^sso_code$|^key$",
     re.IGNORECASE,
@@ -32,6 +35,8 @@ def mask_body(body: bytes) -> str:
     """Return a request's body as it may be kept: masked JSON of at most 1,024 characters, else only the mask."""
     if not body:
         return ""
+    if len(body) > MAX_READ:
+        return MASK
     try:
         return msgspec.json.encode(mask_fields(msgspec.json.decode(body))).decode()[:MAX_BODY]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

@@ -148,7 +148,7 @@ class AlarmRecord(Record, frozen=True, kw_only=True):
     activated_ms: int
 
 
-class AccessRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AccessRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One access rule of a stored list; conditions that are `None` are not asked for.
 
     Args:
@@ -178,7 +178,7 @@ class AccessRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 PrincipalKind = Literal["clientid", "username", "all"]
 
 
-class AccessListRecord(Record, frozen=True, kw_only=True):
+class AccessListRecord(Record, frozen=True, kw_only=True, gc=False):
     """The access rules of one principal in one namespace; the key is the JSON of namespace, kind and name.
 
     Args:

@@ -19,6 +19,9 @@ from pybroker.persistence.sqlite import Database
 
 R = TypeVar("R", bound=Record)
 
+_BATCH = 2_000
+"""Changes after which the loop gets its turn; those who read meanwhile may see a part of more than these."""
+
 
 class Change(NamedTuple):
     """One record that is to be written, or removed if `record` is `None`."""
@@ -135,5 +138,7 @@ async def _apply(database: Database, changes: tuple[Change, ...]) -> None:
             change.table.write_row(connection, change.key, change.record)
 
     await database.write(write)
-    for change in changes:
+    for index, change in enumerate(changes, 1):
         change.table.follow(change.key, change.record)
+        if index % _BATCH == 0:
+            await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 import msgspec
 
 from pybroker.clock import Clock
+from pybroker.control.authorization.importer import RuleImporter
 from pybroker.control.authorization.lists import RuleLists
 from pybroker.control.authorization.records import RuleRecords
 from pybroker.control.authorization.rules import RuleBook
@@ -17,6 +18,7 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True):
 
     rules: RuleBook
     records: RuleRecords
+    importer: RuleImporter
 
 
 async def open_authorization(
@@ -29,4 +31,4 @@ async def open_authorization(
     """
     rules = RuleBook(database, RuleLists(database), plane.authorizer.built_in, namespaces, configuration)
     await rules.load()
-    return Authorization(rules=rules, records=RuleRecords(rules, clock))
+    return Authorization(rules=rules, records=RuleRecords(rules, clock), importer=RuleImporter(rules, clock))

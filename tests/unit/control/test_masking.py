@@ -44,6 +44,7 @@ def test_masking_reaches_every_depth_and_leaves_the_rest() -> None:
         (b"password=x", MASK),
         (b"\xff", MASK),
         (b"[" * 100_000, MASK),
+        (b'"' + b"x" * 65_536 + b'"', MASK),
     ],
 )
 def test_bodies_are_kept_masked(body: bytes, kept: str) -> None:

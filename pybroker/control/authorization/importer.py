@@ -1,0 +1,267 @@
+"""Many rules in one go: read and checked in a thread, planned over what is stored, written in one transaction.
+
+One import runs at a time. Nothing takes effect before every row was looked at; then either all of it does, or with
+`atomic=False` the rows that are good.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from pybroker.clock import Clock
+from pybroker.control.authorization.checks import find_faults
+from pybroker.control.authorization.lists import AccessRule, Principal, Rules
+from pybroker.control.authorization.rules import RuleBook
+from pybroker.control.authorization.sheets import NamedKind, RowError, Sheet, SheetRow, render_sheet
+
+OnConflict = Literal["replace", "skip", "fail", "append"]
+"""What happens to a row whose principal has a rule for that topic already: it takes its place, is left out, is refused,
+or comes to the end all the same."""
+
+Stage = Literal["idle", "reading", "checking", "planning", "storing"]
+MAX_ERRORS = 1_000
+"""Errors that a report lists. Contract: authorization 2.8."""
+
+_STEP = 5_000
+
+Read = Callable[[], Sheet]
+
+
+class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import did, or would do.
+
+    Args:
+        total: rows of the file.
+        success: rows that were new.
+        updated: rows that took the place of others.
+        unchanged: rows that said nothing new, or were left out.
+        failed: rows that are wrong.
+        errors: the first 1,000, by their lines.
+    """
+
+    total: int
+    success: int
+    updated: int
+    unchanged: int
+    failed: int
+    errors: list[RowError]
+    errors_truncated: bool
+
+
+class ImportProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the import is that runs now.
+
+    Args:
+        total: rows; 0 while they are read.
+        done: rows that are through with this stage.
+    """
+
+    stage: Stage
+    total: int = 0
+    done: int = 0
+
+
+class RuleImporter:
+    """Imports and exports.
+
+    Args:
+        book: the lists.
+        clock: tells the time.
+    """
+
+    def __init__(self, book: RuleBook, clock: Clock) -> None:
+        self._book = book
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self.progress = ImportProgress(stage="idle")
+
+    def now_ms(self) -> int:
+        """Return the wall time of new rules."""
+        return self._clock.wall_ms()
+
+    async def export(self, namespace: str | None, kind: NamedKind) -> str:
+        """Return the rules of one kind of principals as CSV."""
+        records = [record for record in list(self._book.lists.records.values()) if record.kind == kind]
+
+        def render() -> str:
+            lists = [(record.name, record.rules) for record in records if record.namespace == namespace]
+            return render_sheet(kind, sorted(lists, key=lambda pair: pair[0]))
+
+        return await asyncio.to_thread(render)
+
+    async def run(self, read: Read, on_conflict: OnConflict, *, is_atomic: bool, is_dry_run: bool) -> ImportReport:
+        """Read rows and store them.
+
+        Args:
+            read: reads the file; called in a thread.
+            is_atomic: one bad row, and nothing is stored.
+            is_dry_run: nothing is stored.
+
+        Raises:
+            UnreadableSheet: no row can be read.
+            LongSheet: there are too many rows.
+            Refused: `NOT_FOUND`: the source is not configured.
+        """
+        async with self._turn:
+            try:
+                self.progress = ImportProgress(stage="reading")
+                sheet = await asyncio.to_thread(read)
+                rows, errors = await asyncio.to_thread(self._check, sheet)
+                return await self._book.run_alone(
+                    lambda: self._store(sheet.total, rows, errors, on_conflict, is_atomic, is_dry_run)
+                )
+            finally:
+                self.progress = ImportProgress(stage="idle")
+
+    def _check(self, sheet: Sheet) -> tuple[list[SheetRow], list[RowError]]:
+        """Return the rows that the core would compile, and the errors of all others."""
+        errors = list(sheet.errors)
+        good: list[SheetRow] = []
+        for start in range(0, len(sheet.rows), _STEP):
+            self.progress = ImportProgress(stage="checking", total=len(sheet.rows), done=start)
+            rows = sheet.rows[start : start + _STEP]
+            bad = set()
+            for fault in find_faults([row.rule for row in rows]):
+                bad.add(fault.at)
+                line, _, rule = rows[fault.at]
+                value = str(getattr(rule, fault.field, ""))[:100]
+                errors.append(
+                    RowError(line=line, field=fault.field, code=fault.code, message=fault.message, value=value)
+                )
+            good += [row for at, row in enumerate(rows) if at not in bad]
+        return good, errors
+
+    async def _store(
+        self,
+        total: int,
+        rows: Sequence[SheetRow],
+        errors: list[RowError],
+        on_conflict: OnConflict,
+        is_atomic: bool,
+        is_dry_run: bool,
+    ) -> ImportReport:
+        plan = _Plan(self._book, on_conflict)
+        self.progress = ImportProgress(stage="planning", total=len(rows))
+        await asyncio.to_thread(plan.add_all, rows)
+        errors = sorted([*errors, *plan.errors], key=lambda error: error.line)
+        failed = len({error.line for error in errors})
+        is_refused = bool(errors) and is_atomic
+        if not is_refused and not is_dry_run:
+            self.progress = ImportProgress(stage="storing", total=len(rows))
+            await self._book.commit(plan.updates())
+        return ImportReport(
+            total=total,
+            success=0 if is_refused else plan.created,
+            updated=0 if is_refused else plan.updated,
+            unchanged=0 if is_refused else plan.unchanged,
+            failed=failed,
+            errors=errors[:MAX_ERRORS],
+            errors_truncated=len(errors) > MAX_ERRORS,
+        )
+
+
+class _Plan:
+    """What the lists would be, row by row."""
+
+    def __init__(self, book: RuleBook, on_conflict: OnConflict) -> None:
+        self._book = book
+        self._on_conflict = on_conflict
+        self._max_rules = book.source.max_rules
+        self._room = book.limit - book.lists.total
+        self._drafts: dict[Principal, _Draft] = {}
+        self.created = self.updated = self.unchanged = 0
+        self.errors: list[RowError] = []
+
+    def add_all(self, rows: Sequence[SheetRow]) -> None:
+        """Put rows over the lists, from top to bottom; called in a thread while the lists cannot change."""
+        for row in rows:
+            draft = self._drafts.get(row.principal)
+            if draft is None:
+                draft = self._drafts[row.principal] = _Draft(self._book.lists.rules_of(row.principal) or ())
+            self._add(row, draft)
+
+    def updates(self) -> dict[Principal, Rules]:
+        """Return the lists that are other than before."""
+        return {principal: draft.rules() for principal, draft in self._drafts.items() if draft.is_changed}
+
+    def _add(self, row: SheetRow, draft: "_Draft") -> None:
+        topic = row.rule.topic
+        entries = () if self._on_conflict == "append" else draft.entries(topic)
+        if not entries:
+            self._append(row, draft)
+        elif len(entries) == 1 and _is_same(entries[0], row.rule):
+            self.unchanged += 1
+        elif draft.is_imported(topic) or self._on_conflict == "replace":
+            self._room += draft.replace(row.rule)
+            self.updated += 1
+        elif self._on_conflict == "skip":
+            self.unchanged += 1
+        else:
+            self._fail(row, "CONFLICT", "there is another rule for it")
+
+    def _append(self, row: SheetRow, draft: "_Draft") -> None:
+        if draft.size >= self._max_rules:
+            self._fail(row, "TOO_MANY_RULES", f"{row.principal.kind} has max_rules already: {self._max_rules}")
+        elif self._room <= 0:
+            self._fail(row, "EXCEED_LIMIT", f"there are as many rules as can be: {self._book.limit}")
+        else:
+            draft.append(row.rule)
+            self._room -= 1
+            self.created += 1
+
+    def _fail(self, row: SheetRow, code: str, message: str) -> None:
+        value = row.rule.topic[:100]
+        self.errors.append(RowError(line=row.line, field="topic", code=code, message=message, value=value))
+
+
+class _Draft:
+    """One list that is being changed; finding a topic costs the same in a long one."""
+
+    __slots__ = ("_imported", "_places", "_rules", "size")
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules: list[AccessRule | None] = list(rules)
+        self._places: dict[str, list[int]] = {}
+        self._imported: set[str] = set()
+        self.size = len(rules)
+        for place, rule in enumerate(rules):
+            self._places.setdefault(rule.topic, []).append(place)
+
+    @property
+    def is_changed(self) -> bool:
+        return bool(self._imported)
+
+    def rules(self) -> Rules:
+        return tuple(rule for rule in self._rules if rule is not None)
+
+    def entries(self, topic: str) -> list[AccessRule]:
+        found = [self._rules[place] for place in self._places.get(topic, ())]
+        return [rule for rule in found if rule is not None]
+
+    def is_imported(self, topic: str) -> bool:
+        return topic in self._imported
+
+    def append(self, rule: AccessRule) -> None:
+        self._places.setdefault(rule.topic, []).append(len(self._rules))
+        self._rules.append(rule)
+        self._imported.add(rule.topic)
+        self.size += 1
+
+    def replace(self, rule: AccessRule) -> int:
+        """Put a rule in the place of all entries of its topic; return how many fewer there are."""
+        first, *others = self._places[rule.topic]
+        before = self._rules[first]
+        self._rules[first] = msgspec.structs.replace(rule, created_ms=before.created_ms if before else 0)
+        for place in others:
+            self._rules[place] = None
+        self._places[rule.topic] = [first]
+        self._imported.add(rule.topic)
+        self.size -= len(others)
+        return len(others)
+
+
+def _is_same(one: AccessRule, other: AccessRule) -> bool:
+    """Return whether two rules say the same, whenever they were made."""
+    return msgspec.structs.replace(one, created_ms=other.created_ms, updated_ms=other.updated_ms) == other
