@@ -120,8 +120,7 @@ class Authentication:
         self.verified.forget(cache_name(namespace, user_id))
 
     def close(self) -> None:
-        """End threads and tasks."""
-        self._swap({})
+        """End the threads; tasks and connections end with their supervisor and the process."""
         self.threads.close()
 
     def _swap(self, built: dict[str, _Built]) -> None:

@@ -4,7 +4,7 @@ Every change of a key goes through `Configs`, whoever asks for it, so that what 
 part. Keys that need a restart are stored and take effect then; the caller is told which those are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -65,9 +65,17 @@ class Configs:
         for root in {*change, *replaced}:
             if root.partition(".")[0] in READ_ONLY:
                 raise Refused("UPDATE_FAILED", f"cannot be changed by the API: {root!r}")
+        return await self.edit(lambda _: change, replaced=replaced)
+
+    async def edit(self, make: Callable[[Config], Mapping[str, object]], *, replaced: Sequence[str] = ()) -> Patched:
+        """Put a change that rests on what is in effect over the configuration; otherwise as `update`.
+
+        Args:
+            make: returns the change; nobody else changes the configuration between its call and the end.
+        """
         async with self._configuration.lock:
             before = self._configuration.current
-            patched = self._configuration.check(change, replaced=replaced)
+            patched = self._configuration.check(make(before), replaced=replaced)
             await self._follow(before, patched.config)
             try:
                 await self._configuration.commit(patched)

@@ -15,6 +15,7 @@ from pybroker.control.about import EDITION, About
 from pybroker.control.alarms import Alarms
 from pybroker.control.api_keys import ApiKeys
 from pybroker.control.audit import AuditLog
+from pybroker.control.authentication.door import Authentication, open_authentication
 from pybroker.control.authorization.door import Authorization, open_authorization
 from pybroker.control.banned import Bans
 from pybroker.control.bootstrap import load_bootstrap_file
@@ -81,16 +82,19 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     publisher: Publisher
     retained: Retained
     authorization: Authorization
+    authentication: Authentication
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
-        """Delete a managed namespace with its users, their tokens, its keys and its access rules."""
+        """Delete a managed namespace with its users, their tokens, its keys, MQTT users and access rules."""
         users, keys = self.users.removing_namespace(namespace), self.api_keys.removing_namespace(namespace)
+        mqtt_users = self.authentication.users.removing_namespace(namespace)
 
         async def remove(lists: Sequence[Change]) -> None:
-            await self.namespaces.remove(namespace, *users, *keys, *lists)
+            await self.namespaces.remove(namespace, *users, *keys, *mqtt_users, *lists)
 
         await self.authorization.rules.remove_namespace(namespace, remove)
+        self.authentication.users.forget_namespace(namespace)
 
     async def run(self) -> None:
         """Do the regular work of the services until cancelled."""
@@ -105,6 +109,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         self.publisher.stop()
         self.audit.close()
         self.hasher.close()
+        self.plane.authentication.close()
 
 
 async def open_control(
@@ -134,7 +139,9 @@ async def open_control(
     try:
         identity = await _open_identity(configuration, database, clock, announce, hasher)
         operations = await _open_operations(configuration, database, plane, clock, about)
-        authorization = await open_authorization(configuration, database, plane, clock, identity["namespaces"])
+        namespaces = identity["namespaces"]
+        authorization = await open_authorization(configuration, database, plane, clock, namespaces)
+        authentication = await open_authentication(configuration, operations["configs"], database, plane, namespaces)
     except BaseException:
         hasher.close()
         raise
@@ -147,10 +154,13 @@ async def open_control(
         **identity,
         **operations,
         authorization=authorization,
+        authentication=authentication,
     )
     control.licence.attach(lambda: len(plane.registry), control.alarms.raise_soon, control.alarms.clear_soon)
     if control.bootstrap_failure is not None:
         await control.alarms.activate("api_key_bootstrap", control.bootstrap_failure, {})
+    if authentication.bootstrap_failure is not None:
+        await control.alarms.activate("mqtt_user_bootstrap", authentication.bootstrap_failure, {})
     return control
 
 

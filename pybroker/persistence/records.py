@@ -191,3 +191,38 @@ class AccessListRecord(Record, frozen=True, kw_only=True, gc=False):
     kind: PrincipalKind
     name: str
     rules: tuple[AccessRule, ...]
+
+
+class MqttUserRecord(Record, frozen=True, kw_only=True):
+    """A user who shows a password; the key is namespace and user id around a unit separator.
+
+    Args:
+        namespace: `None`: global.
+        password_hash: in the form of the algorithm.
+        salt: as text; empty where the hash holds it.
+        algorithm: text form, such as `sha256:prefix`.
+    """
+
+    user_id: str
+    namespace: str | None = None
+    password_hash: str
+    salt: str = ""
+    algorithm: str
+    is_superuser: bool = False
+
+
+class ScramUserRecord(Record, frozen=True, kw_only=True):
+    """A user who authenticates by SCRAM; the key is as that of `MqttUserRecord`, keys and salt are base64.
+
+    Args:
+        algorithm: `sha256` or `sha512`.
+    """
+
+    user_id: str
+    namespace: str | None = None
+    algorithm: str
+    salt: str
+    stored_key: str
+    server_key: str
+    iterations: int
+    is_superuser: bool = False

@@ -43,4 +43,4 @@ async def build(clock: FakeClock) -> AsyncIterator[Build]:
     yield make
     await supervisor.stop()
     for one in built:
-        one.threads.close()
+        one.close()

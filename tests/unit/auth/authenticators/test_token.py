@@ -234,7 +234,6 @@ async def test_keys_are_fetched_and_chosen_by_name(build: Build) -> None:
     assert await reason(authentication, sign({}, RSA, "RS256")) == 0
     assert await reason(authentication, sign({}, EC, "ES256", kid="two")) == 0
     assert await reason(authentication, sign({}, EC, "ES256", kid="one")) == 0x87
-    authentication.close()
 
 
 async def test_keys_survive_four_failures_and_not_five(build: Build) -> None:
@@ -253,7 +252,6 @@ async def test_keys_survive_four_failures_and_not_five(build: Build) -> None:
     server.is_broken = False
     await keys.refresh()
     assert await reason(authentication, token) == 0
-    authentication.close()
 
 
 async def test_expired_token_is_judged_by_the_wall_clock(build: Build, clock: FakeClock) -> None:
