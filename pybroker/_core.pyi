@@ -20,6 +20,7 @@ __all__ = [
     "CLOSE_LISTENER",
     "CLOSE_NAMES",
     "CLOSE_NORMAL",
+    "CLOSE_NOT_AUTHORIZED",
     "CLOSE_PROTOCOL",
     "CLOSE_QUEUE_FULL",
     "CLOSE_QUOTA",
@@ -30,6 +31,7 @@ __all__ = [
     "CLOSE_TCP",
     "CLOSE_WITH_WILL",
     "EVENT_AUTH",
+    "EVENT_AUTHORIZE",
     "EVENT_CLOSED",
     "EVENT_CONNECT",
     "EVENT_LOG",
@@ -37,8 +39,10 @@ __all__ = [
     "EVENT_SHARD_FAILED",
     "EVENT_SUBSCRIBE",
     "EVENT_UNSUBSCRIBE",
+    "AccessChain",
     "AccessClient",
     "AccessRules",
+    "AccessSubject",
     "Connack",
     "Connect",
     "Engine",
@@ -62,6 +66,7 @@ EVENT_SHARD_FAILED: Final[int]  # (kind, shard, text): a shard thread died; the 
 # (kind, namespace, key of the quota as in `set_namespace`, is_exceeded, level, quota | None): something was refused for
 # the first time, or (False) a tenth of the quota is free again
 EVENT_QUOTA: Final[int]
+EVENT_AUTHORIZE: Final[int]  # (kind, conn, session, version of the chain, step, topic, qos, retain): PUBLISH to be judged
 
 # What one SUBSCRIBE asks for: (filter as written, options byte: qos | no_local << 2 | retain_as_published << 3 |
 # retain_handling << 4, kind: 0 plain, 1 shared, 2 exclusive, reason: 0, or the code (0x8F) that its syntax earns,
@@ -83,6 +88,7 @@ CLOSE_QUEUE_FULL: Final[int]
 CLOSE_LISTENER: Final[int]
 CLOSE_QUOTA: Final[int]  # receive maximum, packet size, rate
 CLOSE_STALE: Final[int]  # answered (accept) after the connection had gone
+CLOSE_NOT_AUTHORIZED: Final[int]  # denied by access control, where `deny_action` is `disconnect`
 
 class _Rule(TypedDict, total=False):
     """One access rule; `permission`, `action` and one of `topic` and `topics` are required.
@@ -154,7 +160,7 @@ class AccessClient:
             namespace: empty counts as none.
             listener: as `tcp:default`.
             attributes: client attributes, name and value; none by default.
-            mountpoint: give it only if rules see mountpoints (`authorization.include_mountpoint`).
+            mountpoint: prefix of its topics; `AccessRules` puts it before every topic, a chain only if it is told to.
 
         Raises:
             ValueError: `peer_ip` is no IP address.
@@ -184,6 +190,13 @@ class AccessRules:
         Raises:
             RulesError: some rules are not valid.
             ValueError: a key is unknown or missing, or a value has another type.
+        """
+
+    def reading(self, subscribe_match: Literal["strict", "strict_overlap", "emqx"]) -> AccessRules:
+        """Return the same rules with another reading of SUBSCRIBE filters; nothing is compiled.
+
+        Raises:
+            ValueError: another word.
         """
 
     def replace(self, lists: Iterable[_RuleList]) -> AccessRules:
@@ -227,6 +240,74 @@ class AccessRules:
             The verdict; at most `limit` entries in the order in which rules are tried, replaced ones at the end of
             their list; how many entries were left out. Raises as `check`. O(rules of the client's lists).
         """
+
+@final
+class AccessSubject:
+    """A client as access control sees it; immutable. The engine keeps one for each session."""
+
+    def __new__(
+        cls,
+        client: AccessClient,
+        *,
+        is_superuser: bool = False,
+        acl: AccessRules | None = None,
+        is_acl_final: bool = False,
+        expire_at_s: int | None = None,
+    ) -> AccessSubject:
+        """Describe a client and its rights.
+
+        Args:
+            acl: rules of its own, asked before every source.
+            is_acl_final: whether what they do not match is denied.
+            expire_at_s: Unix second from which on everything is denied; `None`: never.
+        """
+
+    @property
+    def is_superuser(self) -> bool: ...
+
+@final
+class AccessChain:
+    """Sources in their order, and what holds where none decides; immutable."""
+
+    def __new__(
+        cls,
+        steps: Sequence[tuple[str, AccessRules | None]],
+        *,
+        no_match: Literal["allow", "deny"] = "allow",
+        disconnects: bool = False,
+        includes_mountpoint: bool = False,
+        sys_topics: Literal["loopback", "everyone", "nobody"] = "loopback",
+        keeps: bool = True,
+        max_kept: int = 32,
+        ttl_ms: int = 60_000,
+        excludes: Sequence[str] = ...,
+    ) -> AccessChain:
+        """Put sources in order.
+
+        Args:
+            steps: type and rules of each enabled source; without rules Python is asked.
+            disconnects: whether a client is disconnected when a PUBLISH is denied.
+            keeps: whether verdicts on publications are kept, at most `max_kept` of a client for `ttl_ms`.
+            excludes: filters of topics whose verdicts are not kept.
+
+        Raises:
+            ValueError: another word, or `excludes` holds what is no filter.
+        """
+
+# (decision, what decided: a source's type, "client_info", "superuser", "expired", "malformed" or "no_match"; scope,
+# list and index of the rule as in `_Verdict`; version of the chain; index of the step that decided or must be asked)
+_Decision = tuple[
+    Literal["allow", "deny", "ask"],
+    str,
+    Literal["", "global", "namespace"],
+    Literal["", "clientid", "${clientid}", "username", "${username}", "all"],
+    int,
+    int,
+    int,
+]
+
+# (session, filter as its client would write it, granted QoS, decision)
+_Doubted = tuple[int, str, int, Literal["deny", "ask"]]
 
 @final
 class RulesError(ValueError):
@@ -518,6 +599,83 @@ class Engine:
 
     def publish_will(self, will: Will, session: int, client_id: str, mountpoint: str) -> int:
         """Publish a will as its client (mountpoint applied); same answers as `publish`."""
+
+    def set_access(self, chain: AccessChain) -> int:
+        """Put a chain in force from the next turn of each shard on, and return its version.
+
+        Every kept verdict is forgotten, also when the chain is the one before.
+        """
+
+    def set_subject(self, session: int, subject: AccessSubject) -> None:
+        """Tell who a session's client is; its kept verdicts are forgotten. A stored session keeps the last one."""
+
+    def subject(self, session: int) -> AccessSubject | None:
+        """Who a session's client is; `None`: there is no such session."""
+
+    def check_access(
+        self,
+        asker: int | AccessSubject,
+        action: Literal["publish", "subscribe"],
+        topic: str,
+        qos: int = 0,
+        retain: bool = False,
+        *,
+        step: int = 0,
+        counts: bool = True,
+    ) -> _Decision:
+        """Judge an action by the chain in force, from `step` on. On "ask" Python judges the step that is named, counts
+        it with `count_access` and goes on behind it.
+
+        Args:
+            asker: a session, or who is judged.
+            topic: as the client wrote it, prefixes included.
+            counts: whether counters move.
+
+        Raises:
+            ValueError: there is no such session, or `action` or `qos` is not one of those values.
+        """
+
+    def count_access(self, source: str, said: Literal["allow", "deny", "nomatch", "ignore"], is_final: bool) -> None:
+        """Count what a step said that Python has judged; `is_final`: it decided the check."""
+
+    def access_stats(self, source: str) -> list[int]:
+        """How often a source said allow, deny, nomatch and ignore."""
+
+    def reset_access_stats(self, source: str) -> None:
+        """Start the counters of a source at zero."""
+
+    def authorize(self, conn: int, is_allowed: bool, is_kept: bool = True) -> None:
+        """Answer EVENT_AUTHORIZE. `is_kept`: the verdict also holds for the same publication later."""
+
+    def access_cache(self, session: int) -> list[tuple[str, int, bool, bool, int]]:
+        """(topic, qos, retain, is_allowed, age in ms) of the verdicts that a connected client's shard keeps, oldest
+        first. Waits for the shard, at most a second; GIL released: call it in a thread."""
+
+    def forget_access(self, session: int) -> None:
+        """Forget the verdicts that are kept for one client."""
+
+    def recheck_access(
+        self, cursor: int, limit: int, chain: AccessChain | None = None
+    ) -> tuple[list[_Doubted], int]:
+        """Judge the subscriptions of up to `limit` sessions from `cursor` on (0: the first) and return those that are
+        not simply allowed, and the cursor of the next page or -1. Nothing is counted. GIL released.
+
+        Args:
+            chain: judge by it instead of the one in force.
+
+        Raises:
+            ValueError: the cursor is negative.
+        """
+
+    def recheck_session(self, session: int, chain: AccessChain | None = None) -> list[_Doubted]:
+        """As `recheck_access`, for one session."""
+
+    def revoke(self, session: int, filter: str) -> bool:
+        """Take a subscription away, and from the queue what came by it alone. Returns whether it existed.
+
+        Raises:
+            ValueError: the filter is not valid.
+        """
 
     def session_stats(self, session: int) -> dict[str, int]:
         """Counters and levels of one session: subscriptions, inflight, mqueue_len, mqueue_bytes, mqueue_dropped,

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from pybroker._core import AccessRules, Connect
-from pybroker.types import ClientId, Filter, ListenerId, Mountpoint, Namespace, Username
+from pybroker._core import AccessRules, AccessSubject, Connect, Will
+from pybroker.types import ClientId, Filter, ListenerId, Mountpoint, Namespace, Topic, Username
 
 FilterRequest: TypeAlias = tuple[str, int, int, int, str, bool]
 """One filter of a SUBSCRIBE as the core hands it over; the fields are those of `_core._FilterRequest`."""
@@ -204,14 +204,30 @@ class Principal(Protocol):
 
 
 class Authorizer(Protocol):
-    """Access control as far as the plane asks it: subscriptions. Publishing is judged in the core."""
+    """Access control as far as the plane asks it. What the core can judge it judges; remote sources take a coroutine."""
 
-    def judge_subscribe(self, principal: Principal, filter: Filter, qos: int) -> int:
-        """Return 0, or the reason code (0x87) that refuses the subscription.
+    @property
+    def disconnects(self) -> bool:
+        """Whether a client that is denied something is disconnected."""
+
+    def judge_subscribe(self, slot: int, filter: Filter, qos: int) -> int | Awaitable[int]:
+        """Return 0, or the reason code (0x87) that refuses the subscription to the client of a session.
 
         Args:
-            filter: without `$share/g/`, `$queue/` or `$exclusive/`, not mounted.
+            filter: as the client wrote it, not mounted.
         """
+
+    def judge_publish(
+        self, slot: int, chain: int, step: int, topic: Topic, qos: int, retain: bool
+    ) -> tuple[bool, bool] | Awaitable[tuple[bool, bool]]:
+        """Go on with a PUBLISH that the core has judged up to `step`: whether it is allowed, whether that may be kept.
+
+        Args:
+            chain: version of the chain in which `step` is counted.
+        """
+
+    def judge_will(self, subject: AccessSubject, will: Will) -> int | Awaitable[int]:
+        """Return 0, or the reason code (0x87) that drops a will that is about to be sent."""
 
 
 class Banned(Protocol):

@@ -111,7 +111,8 @@ impl Shard {
     pub(crate) fn next_check(&self, conn: &Connection) -> Option<u64> {
         let now_ms = self.now_ms();
         let phase_ends = (conn.deadline_ms > 0).then_some(conn.deadline_ms);
-        let silence_ends = (conn.silence_ms > 0 && conn.phase.is_connected()).then(|| conn.heard_ms + conn.silence_ms);
+        // While Python decides nothing is read, so silence says nothing about the client.
+        let silence_ends = (conn.silence_ms > 0 && conn.phase == Phase::Open).then(|| conn.heard_ms + conn.silence_ms);
         let needs_care = conn.open_qos2 > 0 || conn.is_stalled || !conn.held.is_empty() || self.retries(conn);
         let care = (needs_care && conn.phase.is_connected()).then(|| now_ms + HOUSEKEEPING_MS);
         // Whoever has neither keep alive nor anything open is looked at seldom, for a stuck socket only.
@@ -131,7 +132,7 @@ impl Shard {
             return self.on_deadline(conn);
         }
         if conn.phase.is_connected() {
-            if conn.silence_ms > 0 && now_ms >= conn.heard_ms + conn.silence_ms {
+            if conn.phase == Phase::Open && conn.silence_ms > 0 && now_ms >= conn.heard_ms + conn.silence_ms {
                 // [MQTT5-3.1.2-22] [MQTT3-3.1.2-24]
                 return self.close(conn, Cause::KeepAlive, ReasonCode::KeepAliveTimeout as u8, None);
             }
@@ -145,7 +146,9 @@ impl Shard {
             if self.retries(&conn) {
                 self.retry(&conn);
             }
-            let verdict = if conn.held.is_empty() { Verdict::Continue } else { self.let_go(&mut conn) };
+            let has_to_wait = conn.held.is_empty() || conn.phase != Phase::Open;
+            let verdict = if has_to_wait { Verdict::Continue } else { self.let_go(&mut conn) };
+            self.answer(&mut conn);
             if verdict != Verdict::Continue {
                 return self.settle_connection(conn, verdict);
             }

@@ -8,6 +8,7 @@ use crate::events::Cause;
 use crate::handshake::ConnackExtra;
 use crate::link::ConnId;
 use crate::listener::Listener;
+use crate::memo::KeptVerdict;
 use crate::session::Session;
 
 /// What other threads ask of a shard.
@@ -80,6 +81,22 @@ pub enum Command {
         conn: ConnId,
         /// Packet id that is answered.
         packet_id: u16,
+    },
+    /// Answer of a PUBLISH that waits for an access step.
+    Authorize {
+        /// The connection.
+        conn: ConnId,
+        /// The verdict.
+        is_allowed: bool,
+        /// Whether it may be kept for the next publications.
+        is_kept: bool,
+    },
+    /// List the verdicts that a connection keeps.
+    ShowVerdicts {
+        /// The connection.
+        conn: ConnId,
+        /// Where they go; nobody listens any more if it is full.
+        into: std::sync::mpsc::SyncSender<Vec<KeptVerdict>>,
     },
     /// End a connection.
     Disconnect {

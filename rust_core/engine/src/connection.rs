@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pybroker_core::codec::alias::InboundAliases;
 use pybroker_core::codec::{Decoder, Role, Version};
 
+use crate::authorizing::Guard;
 use crate::events::Cause;
 use crate::limits::TokenBucket;
 use crate::link::{ConnId, Link};
@@ -28,7 +29,7 @@ pub enum Phase {
     Authenticating,
     /// Anything: the client is connected.
     Open,
-    /// Python's answer to SUBSCRIBE, UNSUBSCRIBE or AUTH: input is held.
+    /// Python's answer to SUBSCRIBE, UNSUBSCRIBE, AUTH or a PUBLISH: input is held.
     Waiting,
     /// The end: what is unsent is flushed, what comes is thrown away, until the peer closes or time is up.
     Lingering,
@@ -62,6 +63,11 @@ pub enum Pending {
         subscription_id: u32,
         /// Filter as written, options byte, and the reason its syntax earned.
         filters: Vec<(Box<str>, u8, u8)>,
+    },
+    /// A PUBLISH that an access step of Python must judge.
+    Publish {
+        /// The packet as it came.
+        frame: Box<[u8]>,
     },
     /// Filters of an UNSUBSCRIBE.
     Unsubscribe {
@@ -150,6 +156,8 @@ pub struct Connection {
     pub pending: Option<Box<Pending>>,
     /// What CONNECT agreed.
     pub terms: Option<Box<Terms>>,
+    /// What access control knows of its publications.
+    pub guard: Guard,
     /// Rate limits.
     pub buckets: Option<Box<Buckets>>,
     /// Address the socket came from.
@@ -200,6 +208,7 @@ impl Connection {
             held: Vec::new(),
             pending: None,
             terms: None,
+            guard: Guard::default(),
             buckets: Self::buckets(&listener, now_ms),
             source,
             proxied: None,

@@ -81,6 +81,17 @@ metrics! {
     DeliveryDroppedQueueFull = "delivery.dropped.queue_full",
     DeliveryDroppedExpired = "delivery.dropped.expired",
     DeliveryDroppedSessionEnd = "delivery.dropped.session_ended",
+    DeliveryDroppedRevoked = "delivery.dropped.revoked",
+    ClientAuthorize = "client.authorize",
+    AuthorizationAllow = "authorization.allow",
+    AuthorizationDeny = "authorization.deny",
+    AuthorizationMatchedAllow = "authorization.matched.allow",
+    AuthorizationMatchedDeny = "authorization.matched.deny",
+    AuthorizationNoMatch = "authorization.nomatch",
+    AuthorizationSuperuser = "authorization.superuser",
+    AuthorizationCacheHit = "authorization.cache_hit",
+    AuthorizationCacheMiss = "authorization.cache_miss",
+    AuthorizationRevoked = "authorization.revoked",
 }
 
 const LEN: usize = METRICS.len();

@@ -15,6 +15,7 @@ use pybroker_core::session::{Entry, Offer, Overflow};
 use pybroker_core::topic;
 use pybroker_core::trie::{self, Matches, PickRequest, SharedGroup, SubscriberId, SubscriptionOptions};
 
+use crate::access::AccessChain;
 use crate::cache::{MatchCache, Target, Targets, is_same_mount};
 use crate::counters::{Metric, Tally};
 use crate::hub::Hub;
@@ -29,6 +30,10 @@ use crate::settings::Settings;
 pub struct Dispatcher {
     /// What it takes to write to links.
     pub outlet: Outlet,
+    /// Access control of this turn.
+    pub access: Arc<AccessChain>,
+    /// Publications that an open chain let pass in this turn.
+    pub passed: u64,
     cache: MatchCache,
     dirty: Vec<Arc<Session>>,
     frames: Frames,
@@ -46,6 +51,8 @@ impl Dispatcher {
     pub fn new(hub: &Hub, now_ms: u64) -> Self {
         Self {
             outlet: Outlet { pool: BufferPool::default(), tally: Tally::default(), now_ms, settings: own_copy(hub) },
+            access: own_access(hub),
+            passed: 0,
             cache: MatchCache::default(),
             dirty: Vec::new(),
             frames: Frames::default(),
@@ -476,10 +483,16 @@ impl Dispatcher {
             self.settings_version = version;
             self.outlet.settings = own_copy(hub);
         }
+        if hub.access_version() != self.access.version {
+            self.access = own_access(hub);
+        }
     }
 
     /// Ends a turn: counters become visible.
     pub fn settle(&mut self, hub: &Hub) {
+        if self.passed > 0 {
+            self.access.count_open(std::mem::take(&mut self.passed), &mut self.outlet.tally);
+        }
         self.outlet.tally.settle(&hub.counters);
     }
 
@@ -492,6 +505,11 @@ impl Dispatcher {
 /// A copy of the settings for one thread: their count of references is then touched by no other thread.
 fn own_copy(hub: &Hub) -> Arc<Settings> {
     Arc::new(Settings::clone(&hub.settings()))
+}
+
+/// The chain for one thread, for the same reason; the rules themselves are shared.
+fn own_access(hub: &Hub) -> Arc<AccessChain> {
+    Arc::new(AccessChain::clone(&hub.access()))
 }
 
 /// Flushes a session's link and, while the socket takes everything, goes on with what waits.

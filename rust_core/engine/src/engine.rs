@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,15 @@ use pybroker_core::reason::ReasonCode;
 use pybroker_core::topic::TopicError;
 use pybroker_core::trie::SubscriberId;
 
+use crate::access::{AccessChain, Check, Decision, Said, count_answer};
 use crate::command::Command;
+use crate::counters::{Metric, Tally};
 use crate::dispatch::Dispatcher;
 use crate::events::{Cause, Event, WillMessage};
 use crate::hub::Hub;
 use crate::link::ConnId;
 use crate::listener::{Listener, ListenerSpec};
+use crate::memo::KeptVerdict;
 use crate::publication::{Dispatched, Inbound};
 use crate::session::Session;
 use crate::shard::{Shard, shard_of};
@@ -235,6 +239,64 @@ impl Engine {
     /// [`TopicError`] when the filter is not valid.
     pub fn unsubscribe(&self, id: SubscriberId, filter: &str) -> Result<bool, TopicError> {
         self.hub.session(id).map_or(Ok(false), |session| self.hub.unsubscribe(&session, filter))
+    }
+
+    /// Judges one action of a client and counts what came of it; the mountpoint is part of the subject.
+    #[must_use]
+    pub fn check_access(&self, check: &Check<'_>) -> (Decision, Arc<AccessChain>) {
+        let chain = self.hub.access();
+        let decision = chain.judge(check, &mut String::new());
+        let mut tally = Tally::default();
+        if check.is_counted {
+            if check.from == 0 {
+                tally.count(Metric::ClientAuthorize);
+                if chain.policy.keeping.is_some() {
+                    tally.count(Metric::AuthorizationCacheMiss);
+                }
+            }
+            decision.count(&mut tally);
+            tally.settle(&self.hub.counters);
+        }
+        (decision, chain)
+    }
+
+    /// Counts the answer of a step that Python has taken, and of the whole check where that ends it.
+    pub fn count_access(&self, source: &str, said: Said, is_final: bool) {
+        self.hub.source_counters(source).count(said);
+        if is_final {
+            let is_allowed = said == Said::Allow;
+            let mut tally = Tally::default();
+            tally.count(if is_allowed { Metric::AuthorizationMatchedAllow } else { Metric::AuthorizationMatchedDeny });
+            count_answer(&mut tally, is_allowed);
+            tally.settle(&self.hub.counters);
+        }
+    }
+
+    /// Takes a subscription away from a client that may not have it any more. Returns whether it existed.
+    ///
+    /// # Errors
+    /// [`TopicError`] when the filter is not valid.
+    pub fn revoke(&self, id: SubscriberId, filter: &str) -> Result<bool, TopicError> {
+        let Some(session) = self.hub.session(id) else {
+            return Ok(false);
+        };
+        self.with_dispatcher(|hub, dispatcher| hub.revoke(&session, filter, dispatcher))
+    }
+
+    /// Verdicts that a session's connection keeps, oldest first; none if it does not answer within a second. Blocks.
+    #[must_use]
+    pub fn verdicts_of(&self, id: SubscriberId) -> Vec<KeptVerdict> {
+        let conn = self.with_session(id, |_, state| state.link.as_ref().map(|link| link.conn)).flatten();
+        let Some(conn) = conn else {
+            return Vec::new();
+        };
+        let (into, shown) = sync_channel(1);
+        self.command(conn, Command::ShowVerdicts { conn, into });
+        if let Some(shard) = &self.driven {
+            // A failure of the turn is found again by the one that drives it.
+            let _ = shard.lock().turn(Some(0));
+        }
+        shown.recv_timeout(Duration::from_secs(1)).unwrap_or_default()
     }
 
     /// Runs `read` on the state of a session.

@@ -41,6 +41,8 @@ pub enum Cause {
     Quota,
     /// The connection had gone before its CONNECT was answered.
     Stale,
+    /// Access control denies, and the policy ends the connection.
+    NotAuthorized,
 }
 
 impl Cause {
@@ -59,6 +61,7 @@ impl Cause {
         "listener_closed",
         "quota_exceeded",
         "stale",
+        "not_authorized",
     ];
 }
 
@@ -224,6 +227,23 @@ pub enum Event {
         packet_id: u16,
         /// The filters as written.
         filters: Vec<Box<str>>,
+    },
+    /// A PUBLISH waits for `authorize`.
+    Authorize {
+        /// The connection.
+        conn: ConnId,
+        /// Its session.
+        session: u32,
+        /// Version of the chain that asks.
+        chain: u64,
+        /// Index of the step in that chain.
+        step: usize,
+        /// Topic as the client wrote it.
+        topic: Box<str>,
+        /// QoS.
+        qos: u8,
+        /// Retain flag.
+        is_retain: bool,
     },
     /// A connection that had a session, or waited for a decision, has ended.
     Closed {

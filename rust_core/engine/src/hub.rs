@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use pybroker_core::trie::{SubscriberId, Trie};
 
+use crate::access::{AccessChain, AccessPolicy, SourceCounters};
 use crate::cache::Generations;
 use crate::command::Command;
 use crate::counters::Counters;
@@ -47,6 +48,9 @@ pub struct Hub {
     pub delayed: Mutex<Delayed>,
     settings: ArcSwap<Settings>,
     settings_version: AtomicU64,
+    access: ArcSwap<AccessChain>,
+    access_version: AtomicU64,
+    sources: Mutex<HashMap<Box<str>, Arc<SourceCounters>>>,
     sessions: RwLock<Slab>,
     mounts: Mutex<HashMap<Box<str>, Weak<Mount>>>,
     /// Node name.
@@ -80,6 +84,9 @@ impl Hub {
             delayed: Mutex::default(),
             settings: ArcSwap::from_pointee(Settings::default()),
             settings_version: AtomicU64::new(1),
+            access: ArcSwap::from_pointee(AccessChain::new(Vec::new(), AccessPolicy::default())),
+            access_version: AtomicU64::new(0),
+            sources: Mutex::default(),
             sessions: RwLock::default(),
             mounts: Mutex::default(),
             node: OnceLock::new(),
@@ -102,6 +109,34 @@ impl Hub {
     pub fn configure(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
         self.settings_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Access control in force.
+    #[must_use]
+    pub fn access(&self) -> Arc<AccessChain> {
+        self.access.load_full()
+    }
+
+    /// Changes with every new chain.
+    #[must_use]
+    pub fn access_version(&self) -> u64 {
+        self.access_version.load(Ordering::Acquire)
+    }
+
+    /// Puts a chain in force; threads take it up at their next turn. Every kept verdict is forgotten then.
+    pub fn set_access(&self, mut chain: AccessChain) {
+        // One at a time: Python changes the chain from its loop only, but a version must never name two chains.
+        let sources = self.sources.lock();
+        chain.version = self.access_version() + 1;
+        self.access.store(Arc::new(chain));
+        self.access_version.fetch_add(1, Ordering::Release);
+        drop(sources);
+    }
+
+    /// Counters of a source by its type; they start at zero when it is first named.
+    #[must_use]
+    pub fn source_counters(&self, name: &str) -> Arc<SourceCounters> {
+        Arc::clone(self.sources.lock().entry(name.into()).or_default())
     }
 
     /// Makes a session and gives it a free number. An empty namespace is none.
@@ -157,6 +192,12 @@ impl Hub {
     pub fn session_count(&self) -> usize {
         let slab = self.sessions.read();
         slab.slots.len() - slab.free.len()
+    }
+
+    /// One more than the highest number that a session has had.
+    #[must_use]
+    pub fn session_slots(&self) -> u32 {
+        u32::try_from(self.sessions.read().slots.len()).unwrap_or(u32::MAX)
     }
 
     /// How much of what there is, by name.

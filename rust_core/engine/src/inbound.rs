@@ -11,6 +11,7 @@ use pybroker_core::reason::ReasonCode;
 use pybroker_core::session::InboundQos2;
 use pybroker_core::topic::{self, Delay};
 
+use crate::authorizing::Clearance;
 use crate::command::Command;
 use crate::connection::{Connection, Verdict};
 use crate::counters::Metric;
@@ -25,17 +26,16 @@ const MAX_HELD_BYTES: usize = 256 * 1024;
 
 impl Shard {
     pub(crate) fn on_publish(&mut self, conn: &mut Connection, publish: &Publish<'_>, frame: &[u8]) -> Verdict {
-        let settings = &self.dispatcher.outlet.settings;
         if !conn.held.is_empty() {
             return Self::hold(conn, frame);
         }
-        if publish.qos > settings.max_qos {
-            return Verdict::protocol(ReasonCode::QosNotSupported); // [MQTT5-3.2.2-11]
-        }
-        if publish.is_retain && !settings.is_retain_available {
-            return Verdict::protocol(ReasonCode::RetainNotSupported); // [MQTT5-3.2.2-14]
-        }
-        if settings.is_strict && !publish.payload_is_as_promised() {
+        self.take_publish(conn, publish, frame)
+    }
+
+    /// Judges a PUBLISH and routes it. Access control comes before what the broker can do: who may not publish learns
+    /// nothing else.
+    pub(crate) fn take_publish(&mut self, conn: &mut Connection, publish: &Publish<'_>, frame: &[u8]) -> Verdict {
+        if self.dispatcher.outlet.settings.is_strict && !publish.payload_is_as_promised() {
             return Verdict::protocol(ReasonCode::PayloadFormatInvalid);
         }
         let alias_topic: Arc<str>;
@@ -55,7 +55,21 @@ impl Shard {
                 publish.topic
             }
         };
-        self.count_received(publish.qos);
+        match self.clear_publish(conn, publish, topic) {
+            Clearance::Granted => self.count_received(publish.qos),
+            Clearance::Refused => {
+                self.count_received(publish.qos);
+                return self.refuse_publish(conn, publish, topic, frame);
+            }
+            Clearance::Awaited(step) => return self.await_clearance(conn, step, publish, topic, frame),
+        }
+        let settings = &self.dispatcher.outlet.settings;
+        if publish.qos > settings.max_qos {
+            return Verdict::protocol(ReasonCode::QosNotSupported); // [MQTT5-3.2.2-11]
+        }
+        if publish.is_retain && !settings.is_retain_available {
+            return Verdict::protocol(ReasonCode::RetainNotSupported); // [MQTT5-3.2.2-14]
+        }
         match publish.qos {
             QoS::AtMostOnce => {
                 let outcome = self.route(conn, publish, topic, Some(frame));
@@ -67,8 +81,12 @@ impl Shard {
                 }
                 Verdict::Continue
             }
-            QoS::AtLeastOnce => self.on_publish_qos1(conn, publish, topic),
-            QoS::ExactlyOnce => self.on_publish_qos2(conn, publish, topic, frame),
+            QoS::AtLeastOnce => {
+                self.on_publish_qos1(conn, publish, |shard, conn| shard.route(conn, publish, topic, None))
+            }
+            QoS::ExactlyOnce => {
+                self.on_publish_qos2(conn, publish, frame, |shard, conn| shard.route(conn, publish, topic, None))
+            }
         }
     }
 
@@ -83,7 +101,7 @@ impl Shard {
         });
     }
 
-    fn count_refused(&mut self, reason: ReasonCode) {
+    pub(crate) fn count_refused(&mut self, reason: ReasonCode) {
         let tally = &mut self.dispatcher.outlet.tally;
         tally.count(Metric::PublishDropped);
         tally.count(match reason {
@@ -92,13 +110,18 @@ impl Shard {
         });
     }
 
-    fn on_publish_qos1(&mut self, conn: &mut Connection, publish: &Publish<'_>, topic: &str) -> Verdict {
+    pub(crate) fn on_publish_qos1(
+        &mut self,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        route: impl FnOnce(&mut Self, &Connection) -> ReasonCode,
+    ) -> Verdict {
         // Answers of this batch are not sent yet, so the client cannot have used them to publish more. [MQTT5-3.3.4-7]
         if conn.version() == Version::V5 && !self.allows_open(usize::from(conn.open_qos2) + self.open_qos1) {
             return self.over_receive_maximum();
         }
         self.open_qos1 += 1;
-        let outcome = self.route(conn, publish, topic, None);
+        let outcome = route(self, conn);
         if outcome == ReasonCode::TopicNameInvalid {
             return Verdict::protocol(outcome);
         }
@@ -120,7 +143,13 @@ impl Shard {
         Verdict::Close { cause: Cause::Quota, reason: ReasonCode::ReceiveMaximumExceeded as u8 }
     }
 
-    fn on_publish_qos2(&mut self, conn: &mut Connection, publish: &Publish<'_>, topic: &str, frame: &[u8]) -> Verdict {
+    pub(crate) fn on_publish_qos2(
+        &mut self,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        frame: &[u8],
+        route: impl FnOnce(&mut Self, &Connection) -> ReasonCode,
+    ) -> Verdict {
         let settings = &self.dispatcher.outlet.settings;
         let (own, told) = (settings.max_awaiting_rel, settings.receive_maximum);
         let max_awaiting = match (own, told) {
@@ -146,7 +175,7 @@ impl Shard {
                 Verdict::Continue
             }
             InboundQos2::New => {
-                let outcome = self.route(conn, publish, topic, None);
+                let outcome = route(self, conn);
                 if outcome.is_error() {
                     self.forget_inbound(conn, packet_id); // [MQTT5-4.3.3-9]
                     if outcome == ReasonCode::TopicNameInvalid {

@@ -262,7 +262,7 @@ impl Shard {
     }
 
     /// Pays for a packet from the client's rate limits; holds the input when they are used up.
-    fn charge(&mut self, conn: &mut Connection, bytes: usize, is_message: bool) -> Verdict {
+    pub(crate) fn charge(&mut self, conn: &mut Connection, bytes: usize, is_message: bool) -> Verdict {
         let now_ms = self.now_ms();
         let Some(buckets) = conn.buckets.as_mut() else {
             return Verdict::Continue;
@@ -287,7 +287,7 @@ impl Shard {
     }
 
     /// Appends the acknowledgements of this batch behind what the client has been sent, and lists it for the flush.
-    fn answer(&mut self, conn: &mut Connection) {
+    pub(crate) fn answer(&mut self, conn: &mut Connection) {
         self.open_qos1 = 0;
         if self.acks.is_empty() {
             return;

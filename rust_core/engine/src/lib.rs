@@ -1,9 +1,11 @@
 //! The engine: shards that own sockets, and the state they share.
 //!
-//! A PUBLISH walks: `intake` (bytes to packets) -> `inbound` (QoS receipt) -> `dispatch` with `cache` (targets) ->
+//! A PUBLISH walks: `intake` (bytes to packets) -> `authorizing` with `memo` (may it be?) -> `inbound` (QoS receipt) -> `dispatch` with `cache` (targets) ->
 //! `link` and `outbox` (bytes out). Everything else exists to open, decide and end connections. No Python here.
 
 mod accepting;
+pub mod access;
+mod authorizing;
 pub mod cache;
 mod closing;
 pub mod command;
@@ -22,12 +24,14 @@ pub mod limits;
 pub mod link;
 pub mod listener;
 pub mod mailbox;
+pub mod memo;
 pub mod namespace;
 pub mod namespaces;
 pub mod outbox;
 pub mod publication;
 pub mod rate;
 pub mod retained;
+pub mod revocation;
 pub mod session;
 pub mod settings;
 pub mod shard;

@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, MutexGuard};
 use pybroker_core::codec::{PublishOut, QoS};
 use pybroker_core::message::Message;
@@ -15,6 +16,7 @@ use pybroker_core::mountpoint;
 use pybroker_core::session::{Entry, Next, Offer, Resend, SmallIds, Window};
 use pybroker_core::trie::{SubscriberId, SubscriptionKey};
 
+use crate::access::{Facts, Subject};
 use crate::counters::Metric;
 use crate::link::{ConnId, Link, Outlet, Written};
 use crate::namespace::{Namespace, Quota};
@@ -49,6 +51,8 @@ pub struct Session {
     pub namespace: Option<Arc<Namespace>>,
     is_online: AtomicBool,
     claims: AtomicU64,
+    subject: ArcSwapOption<Subject>,
+    subject_version: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -120,6 +124,8 @@ impl Session {
             namespace,
             is_online: AtomicBool::new(false),
             claims: AtomicU64::new(0),
+            subject: ArcSwapOption::empty(),
+            subject_version: AtomicU32::new(0),
             state: Mutex::default(),
         }
     }
@@ -135,6 +141,32 @@ impl Session {
     #[must_use]
     pub fn is_online(&self) -> bool {
         self.is_online.load(Ordering::Relaxed)
+    }
+
+    /// Who it is to access control; a session that was never told is a client without any rights of its own.
+    #[must_use]
+    pub fn subject(&self) -> Arc<Subject> {
+        self.subject.load_full().unwrap_or_else(|| {
+            let facts = Facts { client_id: self.client_id.clone(), ..Facts::default() };
+            Arc::new(Subject { facts: Arc::new(facts), ..Subject::default() })
+        })
+    }
+
+    /// Tells who it is to access control from now on; verdicts on its publications are forgotten.
+    pub fn set_subject(&self, subject: Arc<Subject>) {
+        self.subject.store(Some(subject));
+        self.forget_verdicts();
+    }
+
+    /// Lets the connection forget the verdicts that it keeps.
+    pub fn forget_verdicts(&self) {
+        self.subject_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Changes with every new subject.
+    #[must_use]
+    pub fn subject_version(&self) -> u32 {
+        self.subject_version.load(Ordering::Acquire)
     }
 
     /// Registers the decision that a connection gets this session. Decisions are made in one place, but shards carry
@@ -169,6 +201,14 @@ impl Session {
     #[must_use]
     pub fn client_topic<'a>(&self, topic: &'a str) -> &'a str {
         self.mount.as_ref().map_or(topic, |mount| mountpoint::unmount(&mount.prefix, topic))
+    }
+
+    /// A routed filter as this client would write it.
+    #[must_use]
+    pub fn client_filter(&self, filter: &str) -> String {
+        let mut own = String::with_capacity(filter.len());
+        mountpoint::unmount_filter(self.mount.as_ref().map_or("", |mount| &mount.prefix), filter, &mut own);
+        own
     }
 
     /// Writes what the window and the socket allow: queued messages first, then retained ones.

@@ -360,6 +360,8 @@ impl Shard {
             Command::Challenge { conn, reason, extra } => self.challenge(conn, reason, &extra),
             Command::Grant { conn, packet_id, codes } => self.grant(conn, packet_id, codes.as_deref()),
             Command::Release { conn, packet_id } => self.release(conn, packet_id),
+            Command::Authorize { conn, is_allowed, is_kept } => self.on_authorized(conn, is_allowed, is_kept),
+            Command::ShowVerdicts { conn, into } => self.show_verdicts(conn, &into),
             Command::Disconnect { conn, reason, cause } => {
                 if let Some(conn) = self.take(conn) {
                     self.close(conn, cause, reason, None);

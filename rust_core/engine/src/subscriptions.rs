@@ -217,6 +217,8 @@ impl Shard {
             shard.dispatcher.mark_dirty(session, state);
         });
         conn.phase = Phase::Open;
+        conn.heard_ms = self.now_ms();
+        self.schedule(&mut conn);
         self.go_on(conn);
     }
 
@@ -272,6 +274,8 @@ impl Shard {
             shard.dispatcher.mark_dirty(session, state);
         });
         conn.phase = Phase::Open;
+        conn.heard_ms = self.now_ms();
+        self.schedule(&mut conn);
         self.go_on(conn);
     }
 }

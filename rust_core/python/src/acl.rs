@@ -1,9 +1,10 @@
 //! `AccessRules` and `AccessClient`: compiled rules for Python. What rules mean is `pybroker_core::acl`.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use pybroker_core::acl::{AccessRules, Action, Client, ListSpec, Permission, Place, TraceEntry, Verdict, judged_topic};
+use pybroker_core::acl::{AccessRules, Action, ListSpec, Permission, Place, TraceEntry, Verdict, judged_topic};
 use pybroker_core::codec::QoS;
+use pybroker_engine::access::Facts;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
@@ -18,17 +19,7 @@ type TraceRow = (&'static str, &'static str, u32, &'static str, bool, Option<Str
 
 /// What rules may know of one client; immutable.
 #[pyclass(name = "AccessClient", module = "pybroker._core", frozen)]
-pub struct PyAccessClient {
-    client_id: String,
-    username: Option<String>,
-    peer_ip: Option<IpAddr>,
-    namespace: Option<String>,
-    zone: String,
-    listener: String,
-    cert_common_name: Option<String>,
-    attributes: Vec<(Box<str>, Box<str>)>,
-    mountpoint: String,
-}
+pub struct PyAccessClient(pub Arc<Facts>);
 
 #[pymethods]
 impl PyAccessClient {
@@ -37,49 +28,34 @@ impl PyAccessClient {
         listener="", cert_common_name=None, attributes=Vec::new(), mountpoint=""))]
     #[expect(clippy::too_many_arguments, reason = "the facts that rules may look at, each by its name")]
     fn new(
-        client_id: String,
-        username: Option<String>,
+        client_id: &str,
+        username: Option<&str>,
         peer_ip: Option<&str>,
-        namespace: Option<String>,
+        namespace: Option<&str>,
         zone: &str,
         listener: &str,
-        cert_common_name: Option<String>,
+        cert_common_name: Option<&str>,
         attributes: Vec<(String, String)>,
         mountpoint: &str,
     ) -> PyResult<Self> {
         let parse = |text: &str| text.parse().map_err(|_| key_error("peer_ip", &format!("an IP address: {text:?}")));
-        Ok(Self {
-            client_id,
-            username,
+        Ok(Self(Arc::new(Facts {
+            client_id: client_id.into(),
+            username: username.map(Box::from),
             peer_ip: peer_ip.map(parse).transpose()?,
-            namespace,
-            zone: zone.to_owned(),
-            listener: listener.to_owned(),
-            cert_common_name,
+            namespace: namespace.map(Box::from),
+            zone: zone.into(),
+            listener: listener.into(),
+            cert_common_name: cert_common_name.map(Box::from),
             attributes: attributes.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            mountpoint: mountpoint.to_owned(),
-        })
-    }
-}
-
-impl PyAccessClient {
-    fn client(&self) -> Client<'_> {
-        Client {
-            client_id: &self.client_id,
-            username: self.username.as_deref(),
-            peer_ip: self.peer_ip,
-            namespace: self.namespace.as_deref(),
-            zone: &self.zone,
-            listener: &self.listener,
-            cert_common_name: self.cert_common_name.as_deref(),
-            attributes: &self.attributes,
-        }
+            mountpoint: mountpoint.into(),
+        })))
     }
 }
 
 /// A compiled set of rules; immutable, so it needs no lock.
 #[pyclass(name = "AccessRules", module = "pybroker._core", frozen)]
-pub struct PyAccessRules(AccessRules);
+pub struct PyAccessRules(pub Arc<AccessRules>);
 
 #[pymethods]
 impl PyAccessRules {
@@ -98,13 +74,17 @@ impl PyAccessRules {
         let settings = acl_spec::settings(subscribe_match, profile, &template_allow, allows_partial_placeholders)?;
         let lists = read(lists)?;
         let compiled = py.detach(|| AccessRules::compile(settings, lists));
-        compiled.map(Self).map_err(|errors| rules_error(py, errors))
+        compiled.map(Self::new).map_err(|errors| rules_error(py, errors))
     }
 
     fn replace(&self, py: Python<'_>, lists: &Bound<'_, PyAny>) -> PyResult<Self> {
         let lists = read(lists)?;
         let replaced = py.detach(|| self.0.replace(lists));
-        replaced.map(Self).map_err(|errors| rules_error(py, errors))
+        replaced.map(Self::new).map_err(|errors| rules_error(py, errors))
+    }
+
+    fn reading(&self, subscribe_match: &str) -> PyResult<Self> {
+        Ok(Self::new(self.0.reading(acl_spec::subscribe_match(subscribe_match)?)))
     }
 
     fn __len__(&self) -> usize {
@@ -115,8 +95,8 @@ impl PyAccessRules {
     fn check(&self, client: &PyAccessClient, action: &str, topic: &str, qos: u8, retain: bool) -> PyResult<VerdictRow> {
         let action = action_of(action, qos, retain)?;
         let mut scratch = String::new();
-        let Some(judged) = judged_topic(action, topic, &client.mountpoint, &mut scratch) else { return Ok(UNJUDGED) };
-        Ok(verdict_row(self.0.check(&client.client(), action, judged)))
+        let Some(judged) = judged_topic(action, topic, &client.0.mountpoint, &mut scratch) else { return Ok(UNJUDGED) };
+        Ok(verdict_row(self.0.check(&client.0.client(), action, judged)))
     }
 
     #[pyo3(signature = (client, action, topic, qos=0, retain=false, limit=1000))]
@@ -133,11 +113,17 @@ impl PyAccessRules {
     ) -> PyResult<(VerdictRow, Vec<TraceRow>, usize)> {
         let action = action_of(action, qos, retain)?;
         let mut scratch = String::new();
-        let Some(judged) = judged_topic(action, topic, &client.mountpoint, &mut scratch) else {
+        let Some(judged) = judged_topic(action, topic, &client.0.mountpoint, &mut scratch) else {
             return Ok((UNJUDGED, Vec::new(), 0));
         };
-        let trace = py.detach(|| self.0.explain(&client.client(), action, judged, limit));
+        let trace = py.detach(|| self.0.explain(&client.0.client(), action, judged, limit));
         Ok((verdict_row(trace.verdict), trace.entries.into_iter().map(trace_row).collect(), trace.left_out))
+    }
+}
+
+impl PyAccessRules {
+    fn new(rules: AccessRules) -> Self {
+        Self(Arc::new(rules))
     }
 }
 
@@ -149,7 +135,11 @@ fn read(lists: &Bound<'_, PyAny>) -> PyResult<Vec<ListSpec>> {
     PyIterator::from_object(lists)?.map(|list| acl_spec::list(&list?)).collect()
 }
 
-fn action_of(action: &str, qos: u8, retain: bool) -> PyResult<Action> {
+/// What a client wants to do.
+///
+/// # Errors
+/// `ValueError` for another word or number.
+pub fn action_of(action: &str, qos: u8, retain: bool) -> PyResult<Action> {
     let qos = QoS::try_from(qos).map_err(|_| key_error("qos", &format!("0, 1 or 2: {qos}")))?;
     match action {
         "publish" => Ok(Action::Publish { qos, retain }),
@@ -170,9 +160,15 @@ fn verdict_row(verdict: Verdict) -> VerdictRow {
                 Permission::Allow => "allow",
                 Permission::Deny => "deny",
             };
-            (decision, scope_of(place), place.list.as_str(), i64::from(place.rule))
+            let (scope, list, rule) = place_row(Some(place));
+            (decision, scope, list, rule)
         }
     }
+}
+
+/// Scope, list and index of a rule.
+pub fn place_row(place: Option<Place>) -> (&'static str, &'static str, i64) {
+    place.map_or(("", "", -1), |place| (scope_of(place), place.list.as_str(), i64::from(place.rule)))
 }
 
 fn trace_row(entry: TraceEntry) -> TraceRow {

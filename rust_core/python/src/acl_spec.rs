@@ -22,15 +22,7 @@ pub fn settings(
     template_allow: &[String],
     allows_partial_placeholders: bool,
 ) -> PyResult<Settings> {
-    let subscribe_match = match subscribe_match {
-        "strict" => SubscribeMatch::Strict,
-        "strict_overlap" => SubscribeMatch::StrictOverlap,
-        "emqx" => SubscribeMatch::Emqx,
-        _ => {
-            let allowed = format!("strict, strict_overlap or emqx: {subscribe_match:?}");
-            return Err(key_error("subscribe_match", &allowed));
-        }
-    };
+    let subscribe_match = self::subscribe_match(subscribe_match)?;
     let mut allow = TemplateAllow::default();
     for name in template_allow {
         match name.as_str() {
@@ -42,6 +34,19 @@ pub fn settings(
     }
     let profile = profile(profile_name)?;
     Ok(Settings { subscribe_match, profile, template_allow: allow, allows_partial_placeholders })
+}
+
+/// A reading of SUBSCRIBE filters by its name.
+///
+/// # Errors
+/// `ValueError` for an unknown word.
+pub fn subscribe_match(name: &str) -> PyResult<SubscribeMatch> {
+    match name {
+        "strict" => Ok(SubscribeMatch::Strict),
+        "strict_overlap" => Ok(SubscribeMatch::StrictOverlap),
+        "emqx" => Ok(SubscribeMatch::Emqx),
+        _ => Err(key_error("subscribe_match", &format!("strict, strict_overlap or emqx: {name:?}"))),
+    }
 }
 
 /// One list: `(namespace | None, "clientid" | "username" | "all", name, [rule, ...])`.

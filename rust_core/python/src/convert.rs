@@ -15,6 +15,7 @@ const AUTH: u8 = 4;
 const LOG: u8 = 5;
 const SHARD_FAILED: u8 = 6;
 const QUOTA: u8 = 7;
+const AUTHORIZE: u8 = 8;
 
 /// Names and numbers of the kinds, as exported.
 pub const EVENT_KINDS: &[(&str, u8)] = &[
@@ -26,6 +27,7 @@ pub const EVENT_KINDS: &[(&str, u8)] = &[
     ("EVENT_LOG", LOG),
     ("EVENT_SHARD_FAILED", SHARD_FAILED),
     ("EVENT_QUOTA", QUOTA),
+    ("EVENT_AUTHORIZE", AUTHORIZE),
 ];
 
 fn session_number(session: u32) -> i64 {
@@ -54,6 +56,9 @@ pub fn event(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
         }
         Event::Quota { namespace, quota, is_exceeded, held, most } => {
             (QUOTA, &*namespace, quota.key(), is_exceeded, held, most).into_py_any(py)
+        }
+        Event::Authorize { conn, session, chain, step, topic, qos, is_retain } => {
+            (AUTHORIZE, conn.0, session_number(session), chain, step, &*topic, qos, is_retain).into_py_any(py)
         }
         Event::Log { level, event, fields } => {
             let details = PyDict::new(py);

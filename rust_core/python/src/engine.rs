@@ -41,6 +41,7 @@ const CAUSES: &[Cause] = &[
     Cause::Listener,
     Cause::Quota,
     Cause::Stale,
+    Cause::NotAuthorized,
 ];
 
 fn cause_of(number: usize) -> PyResult<Cause> {

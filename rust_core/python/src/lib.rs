@@ -1,5 +1,6 @@
 //! Export list of `pybroker._core`; the reference for its users is `pybroker/_core.pyi`.
 
+mod access;
 mod acl;
 mod acl_spec;
 mod connect;
@@ -20,6 +21,8 @@ use pyo3::types::PyTuple;
 /// The Rust side of the broker.
 #[pymodule(gil_used = false)]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<access::PyAccessChain>()?;
+    m.add_class::<access::PyAccessSubject>()?;
     m.add_class::<acl::PyAccessClient>()?;
     m.add_class::<acl::PyAccessRules>()?;
     m.add_class::<error::RulesError>()?;
@@ -56,4 +59,5 @@ const CAUSES: &[(&str, Cause)] = &[
     ("CLOSE_LISTENER", Cause::Listener),
     ("CLOSE_QUOTA", Cause::Quota),
     ("CLOSE_STALE", Cause::Stale),
+    ("CLOSE_NOT_AUTHORIZED", Cause::NotAuthorized),
 ];

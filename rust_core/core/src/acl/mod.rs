@@ -149,6 +149,12 @@ impl AccessRules {
         Ok(next)
     }
 
+    /// Returns the same rules with another reading of SUBSCRIBE filters; nothing is compiled. O(namespaces).
+    #[must_use]
+    pub fn reading(&self, subscribe_match: SubscribeMatch) -> Self {
+        Self { settings: Settings { subscribe_match, ..self.settings }, ..self.clone() }
+    }
+
     /// How the rules were compiled.
     #[must_use]
     pub const fn settings(&self) -> Settings {
