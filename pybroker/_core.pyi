@@ -145,6 +145,7 @@ class AccessClient:
         username: str | None = None,
         *,
         peer_ip: str | None = None,
+        peer_port: int = 0,
         namespace: str | None = None,
         zone: str = "",
         listener: str = "",
@@ -225,6 +226,20 @@ class AccessRules:
             ValueError: `action` or `qos` is not one of those values.
         """
 
+    def judge(
+        self,
+        subject: AccessSubject,
+        action: Literal["publish", "subscribe"],
+        topic: str,
+        qos: int = 0,
+        retain: bool = False,
+    ) -> Literal["allow", "deny", "nomatch"]:
+        """Decide as `check` does; `topic` is taken as it is: without prefixes, behind a mountpoint that rules see.
+
+        Raises:
+            ValueError: `action` or `qos` is not one of those values.
+        """
+
     def explain(
         self,
         client: AccessClient,
@@ -262,8 +277,29 @@ class AccessSubject:
             expire_at_s: Unix second from which on everything is denied; `None`: never.
         """
 
+    def with_superuser(self, is_superuser: bool) -> AccessSubject:
+        """Return the same client with or without the rights of a superuser."""
+
     @property
     def is_superuser(self) -> bool: ...
+    @property
+    def client_id(self) -> str: ...
+    @property
+    def username(self) -> str | None: ...
+    @property
+    def peer_ip(self) -> str | None: ...
+    @property
+    def peer_port(self) -> int: ...
+    @property
+    def zone(self) -> str: ...
+    @property
+    def listener(self) -> str: ...
+    @property
+    def cert_common_name(self) -> str | None: ...
+    @property
+    def attributes(self) -> dict[str, str]: ...
+    @property
+    def mountpoint(self) -> str: ...
 
 @final
 class AccessChain:

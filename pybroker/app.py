@@ -45,6 +45,7 @@ from pybroker.namespaces.registry import Tenants
 from pybroker.namespaces.resolve import Namespaces
 from pybroker.persistence.sqlite import Database, open_database
 from pybroker.plane.connect import Connector
+from pybroker.plane.publish import Publisher
 from pybroker.plane.pump import Pump
 from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
@@ -115,7 +116,18 @@ def build_plane(
     counters = Counters(engine, events)
     settings = connect_settings(config.mqtt)
     call_later = asyncio.get_running_loop().call_later
-    sessions = Sessions(engine, registry, clock, events, call_later, locks.release_all, settings.max_session_expiry_s)
+    authorizer = Authorizer(engine, config.authorization, config.security_profile)
+    sessions = Sessions(
+        engine,
+        registry,
+        clock,
+        events,
+        call_later,
+        locks.release_all,
+        authorizer,
+        supervisor.spawn,
+        settings.max_session_expiry_s,
+    )
     bans, chain = BanList(clock.wall_s), AuthenticationChain(config.is_anonymous_allowed)
     authentication = Authentication(chain, clock, supervisor.spawn)
     authentication.apply(config)
@@ -123,8 +135,9 @@ def build_plane(
     gate = ConnectionQuota(namespaces, registry, lambda: configuration.current.license.connection_quota)
     connector = Connector(engine, sessions, traits, chain, bans, gate, events, supervisor.spawn, settings)
     connector.zones = by_zone(config, connect_settings)
-    authorizer = Authorizer(config.authorization, config.security_profile)
-    subscriber = Subscriber(engine, registry, locks, authorizer, events, subscribe_settings(config.mqtt))
+    subscriber = Subscriber(
+        engine, registry, locks, authorizer, events, supervisor.spawn, subscribe_settings(config.mqtt)
+    )
     subscriber.zones = by_zone(config, subscribe_settings)
     return Plane(
         engine=engine,
@@ -133,6 +146,7 @@ def build_plane(
         sessions=sessions,
         connector=connector,
         subscriber=subscriber,
+        publisher=Publisher(engine, authorizer, supervisor.spawn),
         locks=locks,
         authorizer=authorizer,
         authentication=authentication,
@@ -208,7 +222,9 @@ class Broker:
     def _start_plane(self, stack: AsyncExitStack, plane: Plane) -> None:
         """Start the engine and the pump; on the way out the engine is drained while the pump runs."""
         loop, engine = asyncio.get_running_loop(), plane.engine
-        pump = Pump(engine, plane.registry, plane.connector, plane.subscriber, plane.sessions, self._fail)
+        pump = Pump(
+            engine, plane.registry, plane.connector, plane.subscriber, plane.publisher, plane.sessions, self._fail
+        )
 
         async def stop() -> None:
             # [MQTT5-3.14.2-1] 5.0 clients are told; the loop lives on, so that their last events are handled.

@@ -14,6 +14,7 @@ from pybroker.metrics.counters import Counters
 from pybroker.metrics.sys_topics import SysTopicsService
 from pybroker.namespaces.resolve import Namespaces
 from pybroker.plane.connect import Connector
+from pybroker.plane.publish import Publisher
 from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
 from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
@@ -33,6 +34,7 @@ class Plane(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sessions
     connector: Connector
     subscriber: Subscriber
+    publisher: Publisher
     locks: ExclusiveLocks
     authorizer: Authorizer
     authentication: Authentication

@@ -13,6 +13,7 @@ import structlog
 from pybroker._core import (
     CLOSE_KICKED,
     EVENT_AUTH,
+    EVENT_AUTHORIZE,
     EVENT_CLOSED,
     EVENT_CONNECT,
     EVENT_LOG,
@@ -23,10 +24,12 @@ from pybroker._core import (
     Engine,
 )
 from pybroker.plane.connect import IMPLEMENTATION_ERROR, RETURN_CODES, Connector
+from pybroker.plane.publish import Publisher
 from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
 from pybroker.plane.subscribe import Subscriber
 from pybroker.ports import FilterRequest
+from pybroker.types import Topic
 
 logger = structlog.get_logger(__name__)
 core_logger = structlog.get_logger("pybroker.core")
@@ -45,6 +48,7 @@ class Pump:
         registry: names the client in the log when a handler fails.
         connector: answers CONNECT and AUTH.
         subscriber: answers SUBSCRIBE and UNSUBSCRIBE.
+        publisher: answers PUBLISH packets that the core cannot judge alone.
         sessions: hears of ended connections.
         on_failure: called with a text when a shard has died; the broker must stop then.
     """
@@ -55,6 +59,7 @@ class Pump:
         registry: Registry,
         connector: Connector,
         subscriber: Subscriber,
+        publisher: Publisher,
         sessions: Sessions,
         on_failure: Callable[[str], None],
     ) -> None:
@@ -62,6 +67,7 @@ class Pump:
         self._registry = registry
         self._connector = connector
         self._subscriber = subscriber
+        self._publisher = publisher
         self._sessions = sessions
         self._on_failure = on_failure
         self._loop: AbstractEventLoop | None = None
@@ -72,6 +78,7 @@ class Pump:
             EVENT_UNSUBSCRIBE: self._on_unsubscribe,
             EVENT_CLOSED: self._on_closed,
             EVENT_AUTH: self._on_auth,
+            EVENT_AUTHORIZE: self._on_authorize,
             EVENT_LOG: self._on_log,
             EVENT_SHARD_FAILED: self._on_shard_failed,
         }
@@ -148,6 +155,10 @@ class Pump:
         _, conn, slot, _, method, data = cast("tuple[int, int, int, int, str, bytes | None]", event)
         self._connector.on_auth(conn, slot, method, data or b"")
 
+    def _on_authorize(self, event: Event) -> None:
+        _, conn, slot, chain, step, topic, qos, retain = cast("tuple[int, int, int, int, int, str, int, bool]", event)
+        self._publisher.on_authorize(conn, slot, chain, step, Topic(topic), qos, retain)
+
     def _on_log(self, event: Event) -> None:
         _, level, name, fields = cast("tuple[int, int, str, dict[str, object]]", event)
         core_logger.log(level, name, **fields)
@@ -165,7 +176,7 @@ class Pump:
             return
         if kind == EVENT_CONNECT:
             self._engine.refuse(conn, IMPLEMENTATION_ERROR, RETURN_CODES[IMPLEMENTATION_ERROR])
-        elif kind in (EVENT_SUBSCRIBE, EVENT_UNSUBSCRIBE, EVENT_AUTH):
+        elif kind in (EVENT_SUBSCRIBE, EVENT_UNSUBSCRIBE, EVENT_AUTH, EVENT_AUTHORIZE):
             self._engine.disconnect(conn, IMPLEMENTATION_ERROR, CLOSE_KICKED)
 
     def _name_of(self, event: Event) -> tuple[str, str]:

@@ -4,15 +4,16 @@
 own any more is stale: it settles a parted will and nothing else. Who may connect is not asked here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from pybroker._core import CLOSE_KICKED, CLOSE_NAMES, CLOSE_STALE, CLOSE_TAKEN_OVER, Engine
 from pybroker.clock import Clock
 from pybroker.events import Client, Departure, EventBus, Signal
 from pybroker.plane.deadlines import Deadlines, Handle
 from pybroker.plane.registry import NEVER_S, OFFLINE, Registry, Session
+from pybroker.plane.subject import subject_of
 from pybroker.plane.will import Wills, delay_s_of
-from pybroker.ports import Applicant
+from pybroker.ports import Applicant, Authorizer
 from pybroker.types import ClientId
 
 SESSION_TAKEN_OVER = 0x8E
@@ -29,6 +30,8 @@ class Sessions:
         events: is told what happens.
         call_later: sets a timer of the loop, in seconds.
         on_end: called with each session that ends, while it is still registered.
+        authorizer: judges wills.
+        spawn: starts a supervised task, for wills that a remote source must judge.
         max_expiry_s: longest session expiry; 0xFFFFFFFF: no bound.
     """
 
@@ -40,6 +43,8 @@ class Sessions:
         events: EventBus,
         call_later: Callable[[float, Callable[[], None]], Handle],
         on_end: Callable[[Session], None],
+        authorizer: Authorizer,
+        spawn: Callable[[str, Coroutine[object, object, object]], object],
         max_expiry_s: int = NEVER_S,
     ) -> None:
         self.max_expiry_s = max_expiry_s
@@ -48,7 +53,7 @@ class Sessions:
         self._clock = clock
         self._events = events
         self._on_end = on_end
-        self._wills = Wills(engine, registry)
+        self._wills = Wills(engine, registry, authorizer, spawn)
         # Connections whose session was given to another one, until their end is reported.
         self._replaced_by: dict[int, int] = {}
         self._deadlines: Deadlines[Session] = Deadlines(clock, call_later, self._on_due)
@@ -140,6 +145,7 @@ class Sessions:
 
     def _create(self, applicant: Applicant) -> Session:
         slot = self._engine.create_session(applicant.client_id, applicant.mountpoint)
+        self._engine.set_subject(slot, subject_of(applicant))
         session = Session(slot, applicant, self._clock.wall_ms())
         self._registry.add(session)
         self._events.session_created.emit(session)
@@ -169,6 +175,7 @@ class Sessions:
             session.deadline = None
         # [MQTT5-3.1.3-9] `attach` replaces the will that was delayed, also by none.
         session.attach(applicant, self._clock.wall_ms())
+        self._engine.set_subject(session.slot, subject_of(applicant))
         self._events.session_resumed.emit(session)
 
     def _wait(self, session: Session) -> None:

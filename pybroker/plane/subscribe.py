@@ -4,15 +4,16 @@ The core has judged the syntax and does the work; here a filter is only granted,
 which nothing is refused costs one call with no list. A refused filter leaves an older subscription as it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-from pybroker._core import Engine
+from pybroker._core import CLOSE_NOT_AUTHORIZED, Engine
 from pybroker.events import EventBus, Subscribed, Unsubscribed
 from pybroker.plane.registry import Registry, Session
 from pybroker.plane.settings import SubscribeSettings
 from pybroker.ports import Authorizer, FilterRequest
 from pybroker.types import Filter
 
+NOT_AUTHORIZED = 0x87
 FILTER_NOT_VALID = 0x8F
 QUOTA_EXCEEDED = 0x97
 SHARED_NOT_SUPPORTED = 0x9E
@@ -67,6 +68,7 @@ class Subscriber:
         locks: exclusive topics.
         authorizer: access control.
         events: is told what was granted.
+        spawn: starts a supervised task, for filters that a remote source must judge.
         settings: of zones that have none of their own in `zones`; both may be replaced while running, and hold for
             the next packet.
     """
@@ -78,6 +80,7 @@ class Subscriber:
         locks: ExclusiveLocks,
         authorizer: Authorizer,
         events: EventBus,
+        spawn: Callable[[str, Coroutine[object, object, object]], object],
         settings: SubscribeSettings,
     ) -> None:
         self.settings = settings
@@ -87,6 +90,7 @@ class Subscriber:
         self._locks = locks
         self._authorizer = authorizer
         self._events = events
+        self._spawn = spawn
 
     def on_subscribe(self, conn: int, slot: int, packet_id: int, requests: Sequence[FilterRequest]) -> None:
         """Grant or refuse the filters of one SUBSCRIBE, each for itself.
@@ -96,10 +100,54 @@ class Subscriber:
         session = self._registry.connected_at(slot, conn)
         if session is None:
             return
+        reasons = bytearray(len(requests))
+        awaited: list[tuple[int, Awaitable[int]]] | None = None
+        for index, request in enumerate(requests):
+            reason = self._judge(session, request)
+            if isinstance(reason, int):
+                reasons[index] = reason
+            else:
+                awaited = awaited or []
+                awaited.append((index, reason))
+        if awaited is None:
+            self._answer(conn, session, packet_id, requests, reasons)
+        else:
+            self._spawn("authorize", self._finish(conn, slot, packet_id, requests, reasons, awaited))
+
+    async def _finish(
+        self,
+        conn: int,
+        slot: int,
+        packet_id: int,
+        requests: Sequence[FilterRequest],
+        reasons: bytearray,
+        awaited: Sequence[tuple[int, Awaitable[int]]],
+    ) -> None:
+        """Wait for the verdicts on some filters and answer; one that cannot be had refuses its filter."""
+        for index, _ in awaited:
+            reasons[index] = NOT_AUTHORIZED
+        try:
+            for index, verdict in awaited:
+                reasons[index] = await verdict
+        finally:
+            session = self._registry.connected_at(slot, conn)
+            if session is not None:
+                self._answer(conn, session, packet_id, requests, reasons)
+
+    def _answer(
+        self, conn: int, session: Session, packet_id: int, requests: Sequence[FilterRequest], reasons: bytearray
+    ) -> None:
+        """Grant what access control and settings allow, as far as there is room and no lock is in the way."""
+        for reason in reasons:
+            if reason == NOT_AUTHORIZED:
+                self._events.subscription_denied.emit(session)
+        if NOT_AUTHORIZED in reasons and self._authorizer.disconnects:
+            self._engine.disconnect(conn, NOT_AUTHORIZED, CLOSE_NOT_AUTHORIZED)
+            return
         codes: bytearray | None = None
         room = self._room_of(session, requests)
         for index, request in enumerate(requests):
-            reason = self._judge(session, request)
+            reason = reasons[index]
             if reason == 0 and room is not None and not room.admits(request[0]):
                 reason = QUOTA_EXCEEDED
             if reason == 0 and request[2] == _EXCLUSIVE:
@@ -124,7 +172,7 @@ class Subscriber:
             if self._events.client_unsubscribed:
                 self._events.client_unsubscribed.emit(Unsubscribed(session, Filter(filter)))
 
-    def _judge(self, session: Session, request: FilterRequest) -> int:
+    def _judge(self, session: Session, request: FilterRequest) -> int | Awaitable[int]:
         """Return 0 or the reason code that refuses a filter, room and locks apart."""
         _, options, kind, reason, inner, has_wildcard = request
         settings = self._settings_of(session)
@@ -136,10 +184,7 @@ class Subscriber:
             return SHARED_NOT_SUPPORTED
         if has_wildcard and not settings.allows_wildcards:
             return WILDCARDS_NOT_SUPPORTED
-        reason = self._authorizer.judge_subscribe(session, Filter(inner), options & 3)
-        if reason:
-            self._events.subscription_denied.emit(session)
-        return reason
+        return self._authorizer.judge_subscribe(session.slot, Filter(inner), options & 3)
 
     def _room_of(self, session: Session, requests: Sequence[FilterRequest]) -> "_Room | None":
         """Return what a session may still subscribe; `None` where no limit is near. O(its subscriptions) if one is."""

@@ -4,16 +4,19 @@ Whether a will is sent at all is known to the engine alone, which has read DISCO
 connection that loses its session waits here for the report of its end.
 """
 
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import NamedTuple
 
 import structlog
 
-from pybroker._core import Engine, Will
+from pybroker._core import AccessSubject, Engine, Will
 from pybroker.plane.registry import NEVER_S, Registry, Session
+from pybroker.ports import Authorizer
 from pybroker.types import ClientId, Mountpoint
 
 logger = structlog.get_logger(__name__)
 
+NOT_AUTHORIZED = 0x87
 NO_SESSION = -1
 """Session of a will whose client has none any more."""
 
@@ -24,6 +27,7 @@ class PartedWill(NamedTuple):
     will: Will
     client_id: ClientId
     mountpoint: Mountpoint
+    subject: AccessSubject | None
 
 
 def delay_s_of(will: Will, expiry_s: int) -> int:
@@ -40,13 +44,23 @@ class Wills:
     Args:
         engine: publishes them.
         registry: finds the session that a client has now.
+        authorizer: judges a will when it is about to be sent.
+        spawn: starts a supervised task, for a will that a remote source must judge.
     """
 
-    __slots__ = ("_engine", "_parted", "_registry")
+    __slots__ = ("_authorizer", "_engine", "_parted", "_registry", "_spawn")
 
-    def __init__(self, engine: Engine, registry: Registry) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        authorizer: Authorizer,
+        spawn: Callable[[str, Coroutine[object, object, object]], object],
+    ) -> None:
         self._engine = engine
         self._registry = registry
+        self._authorizer = authorizer
+        self._spawn = spawn
         self._parted: dict[int, PartedWill] = {}
 
     def __len__(self) -> int:
@@ -64,16 +78,16 @@ class Wills:
             return
         session.will = None
         if ends_session or will.delay_s == 0:
-            self._parted[session.conn] = PartedWill(will, session.client_id, session.mountpoint)
+            self._parted[session.conn] = PartedWill(
+                will, session.client_id, session.mountpoint, self._engine.subject(session.slot)
+            )
 
     def on_parted_end(self, conn: int, sends_will: bool) -> None:
         """Send the will of a taken-over connection now that its end is reported, if it had one."""
         parted = self._parted.pop(conn, None)
         if parted is None or not sends_will:
             return
-        successor = self._registry.find(parted.client_id)
-        slot = NO_SESSION if successor is None else successor.slot
-        self._publish(parted.will, slot, parted.client_id, parted.mountpoint)
+        self._publish(parted)
 
     def send(self, session: Session) -> None:
         """Send the will of a session now, if it has one; a will is sent once.
@@ -84,9 +98,29 @@ class Wills:
         if will is None:
             return
         session.will = None
-        self._publish(will, session.slot, session.client_id, session.mountpoint)
+        subject = self._engine.subject(session.slot)
+        self._publish(PartedWill(will, session.client_id, session.mountpoint, subject))
 
-    def _publish(self, will: Will, slot: int, client_id: ClientId, mountpoint: Mountpoint) -> None:
-        reason = self._engine.publish_will(will, slot, client_id, mountpoint)
+    def _publish(self, parted: PartedWill) -> None:
+        """Judge a will as its client was when it had it, and publish it if it may."""
+        reason = 0 if parted.subject is None else self._authorizer.judge_will(parted.subject, parted.will)
+        if isinstance(reason, int):
+            self._conclude(parted, reason)
+        else:
+            self._spawn("authorize_will", self._finish(parted, reason))
+
+    async def _finish(self, parted: PartedWill, awaited: Awaitable[int]) -> None:
+        reason = NOT_AUTHORIZED
+        try:
+            reason = await awaited
+        finally:
+            self._conclude(parted, reason)
+
+    def _conclude(self, parted: PartedWill, reason: int) -> None:
+        will, client_id = parted.will, parted.client_id
+        if reason == 0:
+            session = self._registry.find(client_id)
+            slot = NO_SESSION if session is None else session.slot
+            reason = self._engine.publish_will(will, slot, client_id, parted.mountpoint)
         if reason >= 0x80:
             logger.warning("will_dropped", clientid=client_id, topic=will.topic, reason=reason)

@@ -22,6 +22,8 @@ pub struct Facts {
     pub username: Option<Box<str>>,
     /// Address of the peer; `None` for a Unix socket.
     pub peer_ip: Option<IpAddr>,
+    /// Port of the peer; rules do not see it.
+    pub peer_port: u16,
     /// Namespace; an empty one counts as none.
     pub namespace: Option<Box<str>>,
     /// Zone of the listener.

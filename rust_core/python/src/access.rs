@@ -45,9 +45,58 @@ impl PyAccessSubject {
         Self(Arc::new(Subject { facts: Arc::clone(&client.get().0), is_superuser, own, expire_at_s }))
     }
 
+    fn with_superuser(&self, is_superuser: bool) -> Self {
+        Self(Arc::new(Subject { is_superuser, ..Subject::clone(&self.0) }))
+    }
+
     #[getter]
     fn is_superuser(&self) -> bool {
         self.0.is_superuser
+    }
+
+    #[getter]
+    fn client_id(&self) -> &str {
+        &self.0.facts.client_id
+    }
+
+    #[getter]
+    fn username(&self) -> Option<&str> {
+        self.0.facts.username.as_deref()
+    }
+
+    #[getter]
+    fn peer_ip(&self) -> Option<String> {
+        self.0.facts.peer_ip.map(|address| address.to_string())
+    }
+
+    #[getter]
+    fn peer_port(&self) -> u16 {
+        self.0.facts.peer_port
+    }
+
+    #[getter]
+    fn zone(&self) -> &str {
+        &self.0.facts.zone
+    }
+
+    #[getter]
+    fn listener(&self) -> &str {
+        &self.0.facts.listener
+    }
+
+    #[getter]
+    fn cert_common_name(&self) -> Option<&str> {
+        self.0.facts.cert_common_name.as_deref()
+    }
+
+    #[getter]
+    fn attributes(&self) -> std::collections::HashMap<&str, &str> {
+        self.0.facts.attributes.iter().map(|(name, value)| (&**name, &**value)).collect()
+    }
+
+    #[getter]
+    fn mountpoint(&self) -> &str {
+        &self.0.facts.mountpoint
     }
 }
 

@@ -8,6 +8,7 @@ use pybroker_engine::access::Facts;
 use pyo3::prelude::*;
 use pyo3::types::PyIterator;
 
+use crate::access::PyAccessSubject;
 use crate::acl_spec;
 use crate::error::{key_error, rules_error};
 
@@ -24,13 +25,14 @@ pub struct PyAccessClient(pub Arc<Facts>);
 #[pymethods]
 impl PyAccessClient {
     #[new]
-    #[pyo3(signature = (client_id, username=None, *, peer_ip=None, namespace=None, zone="",
+    #[pyo3(signature = (client_id, username=None, *, peer_ip=None, peer_port=0, namespace=None, zone="",
         listener="", cert_common_name=None, attributes=Vec::new(), mountpoint=""))]
     #[expect(clippy::too_many_arguments, reason = "the facts that rules may look at, each by its name")]
     fn new(
         client_id: &str,
         username: Option<&str>,
         peer_ip: Option<&str>,
+        peer_port: u16,
         namespace: Option<&str>,
         zone: &str,
         listener: &str,
@@ -43,6 +45,7 @@ impl PyAccessClient {
             client_id: client_id.into(),
             username: username.map(Box::from),
             peer_ip: peer_ip.map(parse).transpose()?,
+            peer_port,
             namespace: namespace.map(Box::from),
             zone: zone.into(),
             listener: listener.into(),
@@ -97,6 +100,18 @@ impl PyAccessRules {
         let mut scratch = String::new();
         let Some(judged) = judged_topic(action, topic, &client.0.mountpoint, &mut scratch) else { return Ok(UNJUDGED) };
         Ok(verdict_row(self.0.check(&client.0.client(), action, judged)))
+    }
+
+    #[pyo3(signature = (subject, action, topic, qos=0, retain=false))]
+    fn judge(
+        &self,
+        subject: &PyAccessSubject,
+        action: &str,
+        topic: &str,
+        qos: u8,
+        retain: bool,
+    ) -> PyResult<&'static str> {
+        Ok(verdict_row(self.0.check(&subject.0.facts.client(), action_of(action, qos, retain)?, topic)).0)
     }
 
     #[pyo3(signature = (client, action, topic, qos=0, retain=false, limit=1000))]
