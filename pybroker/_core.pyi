@@ -66,7 +66,9 @@ EVENT_SHARD_FAILED: Final[int]  # (kind, shard, text): a shard thread died; the 
 # (kind, namespace, key of the quota as in `set_namespace`, is_exceeded, level, quota | None): something was refused for
 # the first time, or (False) a tenth of the quota is free again
 EVENT_QUOTA: Final[int]
-EVENT_AUTHORIZE: Final[int]  # (kind, conn, session, version of the chain, step, topic, qos, retain): PUBLISH to be judged
+EVENT_AUTHORIZE: Final[
+    int
+]  # (kind, conn, session, version of the chain, step, topic, qos, retain): PUBLISH to be judged
 
 # What one SUBSCRIBE asks for: (filter as written, options byte: qos | no_local << 2 | retain_as_published << 3 |
 # retain_handling << 4, kind: 0 plain, 1 shared, 2 exclusive, reason: 0, or the code (0x8F) that its syntax earns,
@@ -690,9 +692,7 @@ class Engine:
     def forget_access(self, session: int) -> None:
         """Forget the verdicts that are kept for one client."""
 
-    def recheck_access(
-        self, cursor: int, limit: int, chain: AccessChain | None = None
-    ) -> tuple[list[_Doubted], int]:
+    def recheck_access(self, cursor: int, limit: int, chain: AccessChain | None = None) -> tuple[list[_Doubted], int]:
         """Judge the subscriptions of up to `limit` sessions from `cursor` on (0: the first) and return those that are
         not simply allowed, and the cursor of the next page or -1. Nothing is counted. GIL released.
 

@@ -220,7 +220,7 @@ class Authorizer(Protocol):
     def judge_publish(
         self, slot: int, chain: int, step: int, topic: Topic, qos: int, retain: bool
     ) -> tuple[bool, bool] | Awaitable[tuple[bool, bool]]:
-        """Go on with a PUBLISH that the core has judged up to `step`: whether it is allowed, whether that may be kept.
+        """Go on with a PUBLISH that the core has judged up to `step`: is it allowed, and may that be kept.
 
         Args:
             chain: version of the chain in which `step` is counted.

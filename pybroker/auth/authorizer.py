@@ -10,11 +10,12 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import structlog
 
-from pybroker._core import AccessChain, AccessRules, AccessSubject, Engine, Will
+from pybroker._core import AccessChain, AccessRules, AccessSubject, Engine, Will, topic_matches
 from pybroker.auth.precondition import Precondition, Preconditions
 from pybroker.auth.sources.built_in import BuiltInRules
 from pybroker.auth.sources.source import Action, Answer, OpenSource, Question
 from pybroker.config.sections.access import AuthorizationSettings, Source, TopicTemplateAllow
+from pybroker.errors import ConfigError
 from pybroker.types import Filter, Topic
 
 logger = structlog.get_logger(__name__)
@@ -74,6 +75,7 @@ class Authorizer:
         preconditions: Preconditions | None = None,
         openers: Mapping[str, Callable[[Source], Awaitable[OpenSource]]] | None = None,
     ) -> None:
+        check_excludes(settings)
         self.profile: Profile = profile
         self.settings = settings
         self.built_in = BuiltInRules(
@@ -106,6 +108,7 @@ class Authorizer:
         Raises:
             ConfigError: names the source that cannot be opened; nothing has changed.
         """
+        check_excludes(settings)
         before = self._opened
         opened: dict[str, OpenSource] = {}
         try:
@@ -128,6 +131,11 @@ class Authorizer:
     async def close(self) -> None:
         """Give back what the sources hold."""
         await _close(self._opened, {})
+
+    @property
+    def version(self) -> int:
+        """Number of the chain in force; changes with every change."""
+        return self._version
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -194,7 +202,7 @@ class Authorizer:
     async def judge_publish(
         self, slot: int, chain: int, step: int, topic: Topic, qos: int, retain: bool
     ) -> tuple[bool, bool]:
-        """Go on with a PUBLISH that the core has judged up to `step`: whether it is allowed, whether that may be kept."""
+        """Go on with a PUBLISH that the core has judged up to `step`: is it allowed, and may that be kept."""
         decision: Decision = ("ask", "", "", "", -1, chain, step)
         reason = await self._judge_further(slot, "publish", topic, qos, retain, decision)
         # A verdict of an older chain is good for this packet only.
@@ -242,9 +250,7 @@ class Authorizer:
         seen = subject.mountpoint + bare if self.settings.include_mountpoint else bare
         return Question(subject, action, seen, qos, retain)
 
-    async def _ask(
-        self, step: Step, question: Question
-    ) -> tuple[Literal["allow", "deny", "nomatch", "ignore"], bool]:
+    async def _ask(self, step: Step, question: Question) -> tuple[Literal["allow", "deny", "nomatch", "ignore"], bool]:
         """Ask one step; return what it said and whether that ends the check."""
         if step.precondition is not None and not step.precondition.holds(question):
             return "ignore", False
@@ -291,6 +297,21 @@ def _without_prefix(topic: str) -> str:
     if topic.startswith("$delayed/"):
         return topic.split("/", 2)[2]
     return topic
+
+
+def check_excludes(settings: AuthorizationSettings) -> None:
+    """Check that the topics whose decisions are not kept are filters.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for filter in settings.cache.excludes:
+        try:
+            topic_matches(filter, "t")
+        except ValueError as error:
+            raise ConfigError(
+                "authorization.cache.excludes", f"found {filter!r}, allowed: topic filters ({error})"
+            ) from None
 
 
 def template_characters(allow: TopicTemplateAllow) -> Sequence[Literal["plus", "hash", "slash"]]:

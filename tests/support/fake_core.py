@@ -4,12 +4,13 @@
 into `waiting` by the tests. `FakeTimers` stands for the loop's timers and works with `FakeClock`.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from pybroker._core import Connack, Connect, Engine, Will
+from pybroker._core import AccessSubject, Connack, Connect, Engine, Will
 from pybroker.ports import FilterRequest
+from pybroker.types import Filter, Topic
 from tests.support.clock import FakeClock
 
 Call = tuple[Any, ...]
@@ -79,6 +80,7 @@ class FakeEngine:
         self.will_reason = 0
         self.expired = 3
         self.raises: Exception | None = None
+        self.subjects: dict[int, AccessSubject] = {}
         self.is_driven = False
         self.turn_due_ms: int | None = None
 
@@ -111,6 +113,15 @@ class FakeEngine:
             slot, self.next_slot = self.next_slot, self.next_slot + 1
         self.calls.append(("create_session", client_id, mountpoint, slot))
         return slot
+
+    def set_subject(self, session: int, subject: AccessSubject) -> None:
+        self.subjects[session] = subject
+
+    def subject(self, session: int) -> AccessSubject | None:
+        return self.subjects.get(session)
+
+    def authorize(self, conn: int, is_allowed: bool, is_kept: bool) -> None:
+        self.calls.append(("authorize", conn, is_allowed, is_kept))
 
     def drop_session(self, session: int) -> None:
         self.free_slots.append(session)
@@ -186,6 +197,48 @@ class FakeEngine:
     def retained_expire(self) -> int:
         self.calls.append(("retained_expire",))
         return self.expired
+
+
+class FakeJudge:
+    """Access control by a list of what is denied; implements `ports.Authorizer`.
+
+    A filter or topic that is in `slow` is answered by a coroutine.
+    """
+
+    def __init__(self) -> None:
+        self.denied: set[str] = set()
+        self.slow: set[str] = set()
+        self.broken: set[str] = set()
+        self.disconnects = False
+        self.asked: list[tuple[object, ...]] = []
+
+    def _verdict(self, topic: str) -> int | Awaitable[int]:
+        reason = 0x87 if topic in self.denied else 0
+        return self._later(topic, reason) if topic in self.slow else reason
+
+    async def _later(self, topic: str, reason: int) -> int:
+        if topic in self.broken:
+            raise RuntimeError(topic)
+        return reason
+
+    def judge_subscribe(self, slot: int, filter: Filter, qos: int) -> int | Awaitable[int]:
+        self.asked.append(("subscribe", slot, filter, qos))
+        return self._verdict(filter)
+
+    def judge_publish(
+        self, slot: int, chain: int, step: int, topic: Topic, qos: int, retain: bool
+    ) -> tuple[bool, bool] | Awaitable[tuple[bool, bool]]:
+        self.asked.append(("publish", slot, chain, step, topic, qos, retain))
+        if topic in self.slow:
+            return self._publish_later(topic)
+        return topic not in self.denied, True
+
+    async def _publish_later(self, topic: str) -> tuple[bool, bool]:
+        return await self._later(topic, 0x87 if topic in self.denied else 0) == 0, True
+
+    def judge_will(self, subject: AccessSubject, will: Will) -> int | Awaitable[int]:
+        self.asked.append(("will", subject.client_id, will.topic))
+        return self._verdict(will.topic)
 
 
 class FakeTimer:

@@ -17,7 +17,7 @@ from pybroker.plane.session import Sessions
 from pybroker.ports import Applicant, ListenerTraits
 from pybroker.types import ClientId, ListenerId, Namespace
 from tests.support.clock import FakeClock
-from tests.support.fake_core import FakeConnect, FakeEngine, FakeTimers
+from tests.support.fake_core import FakeConnect, FakeEngine, FakeJudge, FakeTimers
 
 USERNAME_PREFIX = "nth(1, tokens(username, '-'))"
 """Takes `a` of the user name `a-1`."""
@@ -42,7 +42,14 @@ class Bench:
         self.registry = Registry()
         timers = FakeTimers(self.clock)
         self.sessions = Sessions(
-            self.engine.as_core(), self.registry, self.clock, self.events, timers.call_later, lambda session: None
+            self.engine.as_core(),
+            self.registry,
+            self.clock,
+            self.events,
+            timers.call_later,
+            lambda session: None,
+            FakeJudge(),
+            lambda name, work: None,
         )
         self.tenants = Tenants(self.clock, self.events)
         self.namespaces = Namespaces(self.tenants, self.registry, self.clock, self.events, self.config())

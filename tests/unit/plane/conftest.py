@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from pybroker._core import CLOSE_TCP
-from pybroker.auth.authorizer import Authorizer
 from pybroker.auth.chain import AuthenticationChain
-from pybroker.config.sections.access import AuthorizationSettings
 from pybroker.events import EventBus
 from pybroker.plane.connect import Connector
+from pybroker.plane.publish import Publisher
 from pybroker.plane.pump import Pump
 from pybroker.plane.registry import Registry, Session
 from pybroker.plane.session import Sessions
@@ -19,7 +18,7 @@ from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
 from pybroker.ports import Applicant, ListenerTraits
 from pybroker.types import ClientId, ListenerId, Mountpoint, Namespace
 from tests.support.clock import FakeClock
-from tests.support.fake_core import Call, FakeConnect, FakeEngine, FakeTimers
+from tests.support.fake_core import Call, FakeConnect, FakeEngine, FakeJudge, FakeTimers
 
 
 class Bans:
@@ -83,6 +82,7 @@ class Plane:
         self.timers = FakeTimers(self.clock)
         self.registry = Registry()
         self.locks = ExclusiveLocks()
+        self.authorizer = FakeJudge()
         self.sessions = Sessions(
             core,
             self.registry,
@@ -90,6 +90,8 @@ class Plane:
             self.events,
             self.timers.call_later,
             self.locks.release_all,
+            self.authorizer,
+            lambda name, work: self.spawned.append(work),
             self.settings.max_session_expiry_s,
         )
         self.listeners = {1: ListenerTraits(id=ListenerId("tcp:default"), port=1883)}
@@ -107,9 +109,25 @@ class Plane:
             lambda name, work: self.spawned.append(work),
             self.settings,
         )
-        self.authorizer = Authorizer(AuthorizationSettings())
-        self.subscriber = Subscriber(core, self.registry, self.locks, self.authorizer, self.events, SubscribeSettings())
-        self.pump = Pump(core, self.registry, self.connector, self.subscriber, self.sessions, self.failures.append)
+        self.subscriber = Subscriber(
+            core,
+            self.registry,
+            self.locks,
+            self.authorizer,
+            self.events,
+            lambda name, work: self.spawned.append(work),
+            SubscribeSettings(),
+        )
+        self.publisher = Publisher(core, self.authorizer, lambda name, work: self.spawned.append(work))
+        self.pump = Pump(
+            core,
+            self.registry,
+            self.connector,
+            self.subscriber,
+            self.publisher,
+            self.sessions,
+            self.failures.append,
+        )
         for name in EventBus.__slots__ if self.has_listeners else ():
             getattr(self.events, name).listen(lambda event, name=name: self.heard.append(name))
 

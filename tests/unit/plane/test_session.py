@@ -377,7 +377,7 @@ def test_plane_that_nobody_listens_to_works_the_same() -> None:
 
 
 def test_wills_that_wait_for_the_end_of_their_connection_are_counted(plane: Plane) -> None:
-    wills = Wills(plane.engine.as_core(), plane.registry)
+    wills = Wills(plane.engine.as_core(), plane.registry, plane.authorizer, lambda name, work: None)
     plane.connect(1, kept(will=FakeWill()))
     wills.part(plane.session(), ends_session=False)
     assert len(wills) == 1

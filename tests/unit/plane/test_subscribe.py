@@ -1,8 +1,11 @@
 """SUBSCRIBE and UNSUBSCRIBE: what is granted, what is refused and with which code."""
 
+import contextlib
+from collections.abc import Coroutine
+
 import pytest
 
-from pybroker.config.sections.access import AuthorizationSettings
+from pybroker._core import CLOSE_NOT_AUTHORIZED
 from pybroker.events import Subscribed, Unsubscribed
 from pybroker.plane.settings import SubscribeSettings
 from pybroker.ports import FilterRequest, ListenerTraits
@@ -38,7 +41,7 @@ def test_everything_allowed_costs_no_list(plane: Plane) -> None:
 
 @spec("MQTT5-3.8.4-6", "MQTT3-3.8.4-5", row=90)
 def test_refused_filter_does_not_spoil_its_neighbours(plane: Plane) -> None:
-    plane.authorizer.settings = AuthorizationSettings(sys_topics="nobody")
+    plane.authorizer.denied = {"$SYS/#"}
     connected(plane)
     assert codes_for(plane, request("a", 1), request("$SYS/#", 0), request("b", 2)) == bytes([1, 0x87, 2])
 
@@ -73,44 +76,68 @@ def test_features_that_are_off_have_their_codes(
     assert codes_for(plane, request("a")) is None
 
 
-# $SYS
+# Access control
 
 
-@pytest.mark.parametrize(
-    ("policy", "peer", "is_allowed"),
-    [
-        ("loopback", ("127.0.0.1", 1), True),
-        ("loopback", ("127.9.9.9", 1), True),
-        ("loopback", ("::1", 1), True),
-        ("loopback", ("::ffff:127.0.0.1", 1), True),
-        ("loopback", ("", 0), True),
-        ("loopback", ("192.0.2.7", 1), False),
-        ("loopback", ("::1:2", 1), False),
-        ("everyone", ("192.0.2.7", 1), True),
-        ("nobody", ("127.0.0.1", 1), False),
-    ],
-)
-@pytest.mark.parametrize("filter", ["$SYS/#", "$SYS", "$share/g/$SYS/brokers/+/uptime"])
-def test_sys_topics_have_a_default_of_their_own(
-    plane: Plane, policy: str, peer: tuple[str, int], is_allowed: bool, filter: str
-) -> None:
-    plane.authorizer.settings = AuthorizationSettings(sys_topics=policy)  # type: ignore[arg-type]  # one of the words
-    connected(plane, peer=peer)
-    assert codes_for(plane, request(filter)) == (None if is_allowed else bytes([0x87]))
-    assert ("subscription_denied" in plane.heard) != is_allowed
-    assert ("sys_subscribed" in plane.heard) == is_allowed
+def run(work: Coroutine[object, object, object]) -> None:
+    """Run a coroutine that waits for nothing."""
+    with contextlib.suppress(StopIteration):
+        work.send(None)
 
 
-def test_superuser_reads_sys_topics_from_anywhere(plane: Plane) -> None:
-    connected(plane, peer=("192.0.2.7", 1))
-    plane.session().is_superuser = True
-    assert codes_for(plane, request("$SYS/#")) is None
-
-
-def test_other_dollar_topics_are_not_sys_topics(plane: Plane) -> None:
-    plane.authorizer.settings = AuthorizationSettings(sys_topics="nobody")
+def test_denied_filter_is_told_and_a_granted_sys_topic_too(plane: Plane) -> None:
     connected(plane)
-    assert codes_for(plane, request("$SYSTEM/x"), request("a/$SYS")) is None
+    plane.authorizer.denied = {"$SYS/#"}
+    assert codes_for(plane, request("$SYS/#")) == bytes([0x87])
+    assert "subscription_denied" in plane.heard
+    assert "sys_subscribed" not in plane.heard
+    assert codes_for(plane, request("$share/g/$SYS/brokers")) is None
+    assert "sys_subscribed" in plane.heard
+
+
+def test_rules_see_the_filter_without_its_prefix_and_the_qos_that_is_asked_for(plane: Plane) -> None:
+    plane.subscriber.settings = SubscribeSettings(max_qos=0)
+    connected(plane)
+    codes_for(plane, request("$share/g/a/+", 2), request("$queue/b", 1))
+    assert plane.authorizer.asked == [("subscribe", 0, "a/+", 2), ("subscribe", 0, "b", 1)]
+
+
+def test_remote_verdict_holds_the_answer_back_until_it_is_there(plane: Plane) -> None:
+    connected(plane)
+    plane.authorizer.slow, plane.authorizer.denied = {"a", "b"}, {"b", "c"}
+    requests = [request("a", 1), request("b"), request("c"), request("d", 2)]
+    plane.subscriber.on_subscribe(1, 0, 10, requests)
+    assert not plane.engine.named("grant")
+    run(plane.spawned.pop())
+    assert plane.engine.named("grant") == [("grant", 1, 10, bytes([1, 0x87, 0x87, 2]))]
+
+
+def test_remote_verdict_that_fails_denies(plane: Plane) -> None:
+    connected(plane)
+    plane.authorizer.slow = plane.authorizer.broken = {"a"}
+    plane.subscriber.on_subscribe(1, 0, 10, [request("a"), request("b")])
+    with pytest.raises(RuntimeError):
+        run(plane.spawned.pop())
+    assert plane.engine.named("grant") == [("grant", 1, 10, bytes([0x87, 0]))]
+
+
+def test_remote_verdict_for_a_client_that_has_gone_is_dropped(plane: Plane) -> None:
+    connected(plane)
+    plane.authorizer.slow = {"a"}
+    plane.subscriber.on_subscribe(1, 0, 10, [request("a")])
+    plane.close(1)
+    run(plane.spawned.pop())
+    assert not plane.engine.named("grant")
+
+
+def test_one_denied_filter_ends_the_connection_where_that_is_the_policy(plane: Plane) -> None:
+    connected(plane)
+    plane.authorizer.disconnects, plane.authorizer.denied = True, {"b"}
+    plane.subscriber.settings = SubscribeSettings(allows_exclusive=True)
+    plane.subscriber.on_subscribe(1, 0, 10, [request("a"), request("b"), request("$exclusive/c")])
+    assert plane.engine.named("grant", "disconnect") == [("disconnect", 1, 0x87, CLOSE_NOT_AUTHORIZED)]
+    connected(plane, 2, "other")
+    assert codes_for(plane, request("$exclusive/c"), conn=2, slot=1) is None
 
 
 # Exclusive
@@ -158,9 +185,9 @@ def test_exclusive_topics_of_two_mountpoints_do_not_meet(plane: Plane) -> None:
 
 
 def test_refused_exclusive_filter_takes_no_lock(exclusive: Plane) -> None:
-    exclusive.authorizer.settings = AuthorizationSettings(sys_topics="nobody")
+    exclusive.authorizer.denied = {"$SYS/x"}
     assert codes_for(exclusive, request("$exclusive/$SYS/x")) == bytes([0x87])
-    exclusive.authorizer.settings = AuthorizationSettings(sys_topics="everyone")
+    exclusive.authorizer.denied = set()
     assert codes_for(exclusive, request("$exclusive/$SYS/x"), conn=2, slot=1) is None
 
 
@@ -203,7 +230,7 @@ def test_packets_of_a_connection_that_lost_its_session_are_dropped(plane: Plane)
 
 
 def test_unsubscribing_is_never_refused(plane: Plane) -> None:
-    plane.authorizer.settings = AuthorizationSettings(sys_topics="nobody")
+    plane.authorizer.denied = {"$SYS/#"}
     connected(plane)
     plane.subscriber.on_unsubscribe(1, 0, 7, ["$SYS/#", "a"])
     assert plane.engine.calls[-1] == ("release", 1, 7)
