@@ -3,6 +3,7 @@
 Off unless `log.audit.enable` is set. Records arrive masked (`masking.py`); nothing here knows a secret.
 """
 
+import json
 import logging
 import sqlite3
 from collections.abc import Sequence
@@ -155,7 +156,9 @@ class _AuditFile:
             self._handler.close()
 
     def _write(self, record: AuditRecord) -> None:
-        line = msgspec.json.encode({"time": render_us(record.created_us), **msgspec.structs.asdict(record)}).decode()
+        fields = msgspec.to_builtins({"time": render_us(record.created_us), **msgspec.structs.asdict(record)})
+        # As in the log: what is not printable ASCII leaves as escapes, so that no name can break or reorder a line.
+        line = json.dumps(fields, separators=(",", ":")).replace("\x7f", "\\u007f")
         with suppress(OSError):
             if self._handler is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
