@@ -82,12 +82,25 @@ _KEY_ROLES = {
     "administrator key": ("administrator", None, GENERIC),
     "viewer key": ("viewer", None, GENERIC),
     "publisher key": ("publisher", None, ("publish",)),
+    "namespace administrator key": ("ns:a::administrator", "a", GENERIC),
+    "namespace viewer key": ("ns:a::viewer", "a", GENERIC),
     "namespace publisher key": ("ns:a::publisher", "a", ("publish",)),
 }
 _MISSING = {f"administrator without {name}": tuple(one for one in ALL if one != name) for name in ALL}
 _MISSING_KEY = {f"key without {name}": tuple(one for one in GENERIC if one != name) for name in GENERIC}
-_NAMES = ["none", "bad header", "bad token", "expired token", "bad key", *_USER_ROLES, *_KEY_ROLES, *_MISSING]
-_NAMES += [*_MISSING_KEY, "administrator without any"]
+_DEAD_KEYS: dict[str, dict[str, object]] = {"disabled key": {"enable": False}, "expired key": {"expired_at": 1}}
+_NAMES = [
+    "none",
+    "bad header",
+    "bad token",
+    "expired token",
+    "bad key",
+    *_DEAD_KEYS,
+    *_USER_ROLES,
+    *_KEY_ROLES,
+    *_MISSING,
+]
+_NAMES += [*_MISSING, *_MISSING_KEY, "administrator without any"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -112,6 +125,10 @@ async def walk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Walk]:
             number += 1
             header = await api.add_key(f"key{number}", role=role)
             found.append(Credential(name, header, "api_key", role.rpartition(":")[2], namespace, scopes))
+        for name, fields in _DEAD_KEYS.items():
+            number += 1
+            header = await api.add_key(f"key{number}", **fields)
+            found.append(Credential(name, header, "api_key", code="BAD_API_KEY_OR_SECRET"))
         for name, scopes in {**_MISSING, "administrator without any": ()}.items():
             number += 1
             header = await api.add_user(f"user{number}", "administrator")
