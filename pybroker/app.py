@@ -209,6 +209,7 @@ class Broker:
             supervisor.spawn_restarting("control", control.run)
             supervisor.spawn_restarting("licence", control.licence.run)
             supervisor.spawn_restarting("monitor", control.monitor.run)
+            supervisor.spawn_restarting("authorization", control.authorization.run)
             plane.sys_topics.publish_description()
             supervisor.spawn_restarting("sys_heartbeat", plane.sys_topics.run_heartbeat)
             supervisor.spawn_restarting("sys_statistics", plane.sys_topics.run_statistics)

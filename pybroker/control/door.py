@@ -140,7 +140,9 @@ async def open_control(
         identity = await _open_identity(configuration, database, clock, announce, hasher)
         operations = await _open_operations(configuration, database, plane, clock, about)
         namespaces = identity["namespaces"]
-        authorization = await open_authorization(configuration, database, plane, clock, namespaces)
+        authorization = await open_authorization(
+            configuration, operations["configs"], database, plane, clock, namespaces
+        )
         authentication = await open_authentication(configuration, operations["configs"], database, plane, namespaces)
     except BaseException:
         hasher.close()

@@ -1,12 +1,19 @@
-"""Everything about access rules in one place, for the API and the command line."""
+"""Everything about access control in one place, for the API and the command line."""
+
+import asyncio
 
 import msgspec
 
 from pybroker.clock import Clock
 from pybroker.control.authorization.importer import RuleImporter
 from pybroker.control.authorization.lists import RuleLists
+from pybroker.control.authorization.rates import SAMPLE_S, Rates
 from pybroker.control.authorization.records import RuleRecords
 from pybroker.control.authorization.rules import RuleBook
+from pybroker.control.authorization.settings import AccessSettings
+from pybroker.control.authorization.sources import Sources
+from pybroker.control.authorization.statistics import StatisticsView
+from pybroker.control.configs import Configs
 from pybroker.control.configuration import Configuration
 from pybroker.control.namespaces import ManagedNamespaces
 from pybroker.control.plane import Plane
@@ -14,15 +21,29 @@ from pybroker.persistence.sqlite import Database
 
 
 class Authorization(msgspec.Struct, frozen=True, kw_only=True):
-    """The services around access rules."""
+    """The services around access control."""
 
     rules: RuleBook
     records: RuleRecords
     importer: RuleImporter
+    settings: AccessSettings
+    sources: Sources
+    statistics: StatisticsView
+
+    async def run(self) -> None:
+        """Take the samples behind the rates until cancelled."""
+        while True:
+            self.statistics.sample()
+            await asyncio.sleep(SAMPLE_S)
 
 
 async def open_authorization(
-    configuration: Configuration, database: Database, plane: Plane, clock: Clock, namespaces: ManagedNamespaces
+    configuration: Configuration,
+    configs: Configs,
+    database: Database,
+    plane: Plane,
+    clock: Clock,
+    namespaces: ManagedNamespaces,
 ) -> Authorization:
     """Build the services and put the stored rules into force.
 
@@ -31,4 +52,14 @@ async def open_authorization(
     """
     rules = RuleBook(database, RuleLists(database), plane.authorizer.built_in, namespaces, configuration)
     await rules.load()
-    return Authorization(rules=rules, records=RuleRecords(rules, clock), importer=RuleImporter(rules, clock))
+    rates = Rates(clock)
+    settings = AccessSettings(configs, configuration, plane, rules.lists)
+    sources = Sources(configs, configuration, plane, rules, rates)
+    return Authorization(
+        rules=rules,
+        records=RuleRecords(rules, clock),
+        importer=RuleImporter(rules, clock),
+        settings=settings,
+        sources=sources,
+        statistics=StatisticsView(plane.counters, rules, sources, settings, rates, clock),
+    )

@@ -94,6 +94,14 @@ class RuleBook:
                 not exist.
         """
         _ = self.source
+        return self.space(caller, namespace)
+
+    def space(self, caller: Caller, namespace: str | None) -> str | None:
+        """Return what `scope` does, whether or not the source is configured.
+
+        Raises:
+            Refused: `FORBIDDEN`: the namespace is not his own; `BAD_REQUEST`: it does not exist.
+        """
         if caller.namespace is not None:
             if namespace not in (None, caller.namespace):
                 raise Refused("FORBIDDEN", f"namespace is not yours: {namespace!r}")
