@@ -33,6 +33,7 @@ from admin.routes import (
     listeners,
     login,
     monitor,
+    mt,
     nodes,
     prometheus,
     publish,
@@ -73,6 +74,7 @@ ROWS: tuple[Row, ...] = (
     *listeners.ROWS,
     *alarms.ROWS,
     *configs.ROWS,
+    *mt.ROWS,
     *error_codes.ROWS,
 )
 """Every route of the API."""

@@ -224,7 +224,14 @@ class Broker:
         """Start the engine and the pump; on the way out the engine is drained while the pump runs."""
         loop, engine = asyncio.get_running_loop(), plane.engine
         pump = Pump(
-            engine, plane.registry, plane.connector, plane.subscriber, plane.publisher, plane.sessions, self._fail
+            engine,
+            plane.registry,
+            plane.connector,
+            plane.subscriber,
+            plane.publisher,
+            plane.sessions,
+            plane.events,
+            self._fail,
         )
 
         async def stop() -> None:

@@ -1,6 +1,7 @@
 """Alarms: what is wrong now, and what has been; both outlive the process."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Coroutine
 from typing import NamedTuple
@@ -98,6 +99,17 @@ class Alarms:
         """Clear an alarm without waiting; one that is not raised is no error."""
         if self.table.get(name) is not None:
             self._spawn(self.deactivate(name))
+
+    def follow_soon(self, name: str, is_raised: bool, message: str, details: dict[str, object]) -> None:
+        """Raise or clear an alarm without waiting; calls take effect in their order."""
+        self._spawn(self._follow(name, is_raised, message, details))
+
+    async def _follow(self, name: str, is_raised: bool, message: str, details: dict[str, object]) -> None:
+        if is_raised:
+            await self.activate(name, message, details)
+            return
+        with contextlib.suppress(Refused):
+            await self.deactivate(name)
 
     def active(self, offset: int, limit: int) -> AlarmPage:
         """Return alarms that are raised."""

@@ -13,7 +13,7 @@ import msgspec
 
 from pybroker.clock import Clock
 from pybroker.control.caller import Caller
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.control.roles import KEY_ROLES, Role, parse_role
 from pybroker.control.scopes import check_key_scopes, default_key_scopes
 from pybroker.control.throttle import Limits, Throttle

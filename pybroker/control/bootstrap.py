@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from pybroker.control.api_keys import ApiKeys
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.control.roles import KEY_ROLES, parse_role
 from pybroker.control.scopes import GENERIC, default_key_scopes, without_mix
 from pybroker.errors import Refused

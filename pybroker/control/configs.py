@@ -35,6 +35,8 @@ class Configs:
     def __init__(self, configuration: Configuration, plane: Plane) -> None:
         self._configuration = configuration
         self._plane = plane
+        self.followers: list[Callable[[Config, Config], None]] = []
+        """Called with the configuration before and after each change, once it is in effect; they must not fail."""
 
     def show(self, root: str | None = None) -> dict[str, Any]:
         """Return the configuration, or one root of it, as plain values; secrets are masked.
@@ -113,6 +115,8 @@ class Configs:
         plane.subscriber.zones = by_zone(after, subscribe_settings)
         plane.sys_topics.settings = after.sys_topics
         plane.retained.clear_interval_ms = int(after.retainer.msg_clear_interval)
+        for follow in self.followers:
+            follow(before, after)
         for target, old, new in (
             ("console", before.log.console, after.log.console),
             ("file", before.log.file, after.log.file),

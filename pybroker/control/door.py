@@ -27,7 +27,10 @@ from pybroker.control.listeners import ListenerControl
 from pybroker.control.login import Logins, login_limits
 from pybroker.control.mfa import MfaEnrolment
 from pybroker.control.monitor import Monitor
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.kicker import Kicker
+from pybroker.control.namespaces.managed import ManagedNamespaces
+from pybroker.control.namespaces.settings import NamespaceSettingsControl
+from pybroker.control.namespaces.tenancy import Tenancy
 from pybroker.control.nodes import Nodes
 from pybroker.control.password import PasswordHasher
 from pybroker.control.plane import Plane
@@ -83,6 +86,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     retained: Retained
     authorization: Authorization
     authentication: Authentication
+    tenancy: Tenancy
+    namespace_settings: NamespaceSettingsControl
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
@@ -107,6 +112,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     def close(self) -> None:
         """Finish what is being done; the database is closed by its owner."""
         self.publisher.stop()
+        self.tenancy.kicker.stop()
         self.audit.close()
         self.hasher.close()
         self.plane.authentication.close()
@@ -137,13 +143,14 @@ async def open_control(
     """
     hasher = hasher or PasswordHasher()
     try:
-        identity = await _open_identity(configuration, database, clock, announce, hasher)
+        identity = await _open_identity(configuration, database, plane, clock, announce, hasher)
         operations = await _open_operations(configuration, database, plane, clock, about)
         namespaces = identity["namespaces"]
         authorization = await open_authorization(
             configuration, operations["configs"], database, plane, clock, namespaces
         )
         authentication = await open_authentication(configuration, operations["configs"], database, plane, namespaces)
+        tenancy = Tenancy(namespaces, plane, authorization.rules.lists, operations["alarms"], Kicker(plane))
     except BaseException:
         hasher.close()
         raise
@@ -157,7 +164,11 @@ async def open_control(
         **operations,
         authorization=authorization,
         authentication=authentication,
+        tenancy=tenancy,
+        namespace_settings=NamespaceSettingsControl(operations["configs"], configuration, plane),
     )
+    control.configs.followers.append(control.namespaces.follow)
+    await tenancy.attach(control.remove_namespace)
     control.licence.attach(lambda: len(plane.registry), control.alarms.raise_soon, control.alarms.clear_soon)
     if control.bootstrap_failure is not None:
         await control.alarms.activate("api_key_bootstrap", control.bootstrap_failure, {})
@@ -169,18 +180,19 @@ async def open_control(
 async def _open_identity(
     configuration: Configuration,
     database: Database,
+    plane: Plane,
     clock: Clock,
     announce: Callable[[str], None],
     hasher: PasswordHasher,
 ) -> dict[str, Any]:
     """Return the services of users, keys and the quota by their field of `Control`."""
     wrong_passwords, wrong_codes = (Throttle(clock, lambda: login_limits(configuration)) for _ in range(2))
-    namespaces = ManagedNamespaces(database, clock, configuration)
+    namespaces = ManagedNamespaces(database, clock, configuration, plane)
     user_table = RecordTable(database, "user", UserRecord)
     tokens = Tokens(database, user_table, clock, configuration)
     users = Users(database, user_table, tokens, namespaces, hasher, clock, wrong_passwords, configuration)
     keys = ApiKeys(database, namespaces, clock)
-    for part in (namespaces.table, users, tokens.table, keys):
+    for part in (namespaces, users, tokens.table, keys):
         await part.load()
     await users.ensure_default(announce)
     bootstrap_failure = None

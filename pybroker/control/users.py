@@ -15,7 +15,7 @@ import structlog
 from pybroker.clock import Clock
 from pybroker.control.caller import Caller
 from pybroker.control.configuration import Configuration
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.control.password import PasswordHasher, check_password, generate_password
 from pybroker.control.roles import USER_ROLES, Role, parse_role
 from pybroker.control.scopes import ALL, UNSET, check_user_scopes, effective_scopes

@@ -18,6 +18,7 @@ class Tenant:
     """One namespace. `created_at_ms` (wall clock) 0: nobody but applicants is in it, so it is not known yet.
 
     `is_broken`: its stored configuration cannot be read. `is_full`: somebody was refused because of `max_sessions`.
+    `is_leaving`: it was deleted, and goes with the last of those who were in it then.
     `places`: client ids with their session, `None` while only applicants hold the place.
 
     Args:
@@ -30,6 +31,7 @@ class Tenant:
         "created_at_ms",
         "is_broken",
         "is_full",
+        "is_leaving",
         "is_managed",
         "max_sessions",
         "name",
@@ -43,6 +45,7 @@ class Tenant:
         self.is_managed = False
         self.is_broken = False
         self.is_full = False
+        self.is_leaving = False
         self.max_sessions: int | None = None
         self.connect_rate: ConnectRate | None = None
         self.session_count = 0
@@ -147,15 +150,17 @@ class Tenants:
             self._sorted = None
         tenant.created_at_ms = created_at_ms
         tenant.is_managed = True
+        tenant.is_leaving = False
         return tenant
 
     def unmanage(self, name: Namespace) -> None:
-        """Take what an operator has given to a namespace away; it is forgotten if nobody is in it."""
+        """Take what an operator has given to a namespace away; it is forgotten when nobody is in it any more."""
         tenant = self._by_name.get(name)
         if tenant is None:
             return
         tenant.is_managed = tenant.is_broken = False
         tenant.max_sessions = tenant.connect_rate = None
+        tenant.is_leaving = True
         if not tenant.places:
             self._forget(tenant)
 
@@ -177,7 +182,9 @@ class Tenants:
             return
         tenant = self.at(session.namespace)
         tenant.enter(session)
-        if not tenant.is_known:
+        if not tenant.is_known or tenant.is_leaving:
+            # Whoever comes after it was deleted makes it anew.
+            tenant.is_leaving = False
             tenant.created_at_ms = self._clock.wall_ms()
             self._sorted = None
 
@@ -187,6 +194,8 @@ class Tenants:
         tenant = self._by_name.get(session.namespace)
         if tenant is not None:
             tenant.leave(session)
+            if tenant.is_leaving and not tenant.places:
+                self._forget(tenant)
 
 
 def first_client_ids(tenant: Tenant, after: str, count: int, *, is_inclusive: bool) -> list[ClientId]:

@@ -8,7 +8,7 @@ import structlog
 
 from pybroker.clock import Clock
 from pybroker.config.schema import Config
-from pybroker.events import EventBus, QuotaCrossing
+from pybroker.events import Client, EventBus, QuotaCrossing
 from pybroker.namespaces.facts import alternative_names_of, facts_of
 from pybroker.namespaces.registry import Tenant, Tenants
 from pybroker.namespaces.settings import NamespaceSettings, SettingsCompiler, ZoneRules
@@ -56,11 +56,21 @@ class Namespaces:
         self._clock = clock
         self._events = events
         self._held: dict[int, tuple[Tenant, ClientId]] = {}
+        self._mode = _mode_of(config)
+        self.changed_at_ms = 0
+        """When settings changed by which clients come to namespace, client id and prefix, wall clock; 0: never."""
         self.apply(config)
+        events.session_discarded.listen(self._on_ended)
+        events.session_terminated.listen(self._on_ended)
 
     def apply(self, config: Config) -> None:
         """Take the settings of a checked configuration; what they hold that is hardly meant goes to the log."""
         self.settings = self._compiler.compile(config)
+        mode = _mode_of(config)
+        if mode != self._mode:
+            self._mode = mode
+            self.changed_at_ms = self._clock.wall_ms()
+            logger.warning("namespace_settings_changed", sessions_as_before=len(self._registry))
         for path, message in warnings_of(self.settings):
             logger.warning("expression_notice", path=path, notice=message)
 
@@ -200,12 +210,32 @@ class Namespaces:
     def _is_full(self, tenant: Tenant, client_id: ClientId) -> bool:
         if client_id in tenant.places:
             return False
-        most = tenant.max_sessions if tenant.is_managed else self.settings.default_max_sessions
+        most = self._most_of(tenant)
         is_exceeded = most is not None and len(tenant.places) >= most
         if is_exceeded != tenant.is_full:
             tenant.is_full = is_exceeded
             self._events.quota_crossed.emit(QuotaCrossing(tenant.name, "max_sessions", is_exceeded))
         return is_exceeded
+
+    def _most_of(self, tenant: Tenant) -> int | None:
+        return tenant.max_sessions if tenant.is_managed else self.settings.default_max_sessions
+
+    def _on_ended(self, session: Client) -> None:
+        """Say that a quota is kept again once there is room; the place itself is the registry's."""
+        tenant = self.tenants.find(session.namespace) if session.namespace is not None else None
+        if tenant is None or not tenant.is_full:
+            return
+        most = self._most_of(tenant)
+        if most is None or len(tenant.places) < most:
+            tenant.is_full = False
+            self._events.quota_crossed.emit(QuotaCrossing(tenant.name, "max_sessions", False))
+
+
+def _mode_of(config: Config) -> object:
+    """Return what decides how a client comes to its namespace, client id and prefix."""
+    mqtt, zones = config.mqtt, {name: zone.mqtt for name, zone in config.zones.items()}
+    own = (mqtt.client_attrs_init, mqtt.clientid_override, mqtt.namespace_as_mountpoint)
+    return own, zones, config.multi_tenancy.post_auth_tns_expression
 
 
 def _override(applicant: Applicant, expression: Expression) -> None:

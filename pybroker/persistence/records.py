@@ -105,10 +105,18 @@ class ApiKeyRecord(Record, frozen=True, kw_only=True):
 
 
 class NamespaceRecord(Record, frozen=True, kw_only=True):
-    """A managed namespace; the key is its name."""
+    """A managed namespace; the key is its name.
+
+    Args:
+        created_ms: wall time.
+        config: limits as shown; empty: nothing was set.
+        is_deleted: what belongs to it is still to be removed; the name cannot be taken until then.
+    """
 
     name: str
     created_ms: int = 0
+    config: dict[str, Any] = {}
+    is_deleted: bool = False
 
 
 class SettingRecord(Record, frozen=True, kw_only=True):

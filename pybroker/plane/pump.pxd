@@ -6,7 +6,7 @@ from pybroker.plane.session cimport Sessions
 from pybroker.plane.subscribe cimport Subscriber
 
 cdef class Pump:
-    cdef object _engine, _on_failure, _publisher, _loop, _turn_timer
+    cdef object _engine, _events, _on_failure, _publisher, _loop, _turn_timer
     cdef Registry _registry
     cdef Connector _connector
     cdef Subscriber _subscriber

@@ -17,19 +17,21 @@ from pybroker._core import (
     EVENT_CLOSED,
     EVENT_CONNECT,
     EVENT_LOG,
+    EVENT_QUOTA,
     EVENT_SHARD_FAILED,
     EVENT_SUBSCRIBE,
     EVENT_UNSUBSCRIBE,
     Connect,
     Engine,
 )
+from pybroker.events import EventBus, QuotaCrossing
 from pybroker.plane.connect import IMPLEMENTATION_ERROR, RETURN_CODES, Connector
 from pybroker.plane.publish import Publisher
 from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
 from pybroker.plane.subscribe import Subscriber
 from pybroker.ports import FilterRequest
-from pybroker.types import Topic
+from pybroker.types import Namespace, Topic
 
 logger = structlog.get_logger(__name__)
 core_logger = structlog.get_logger("pybroker.core")
@@ -50,6 +52,7 @@ class Pump:
         subscriber: answers SUBSCRIBE and UNSUBSCRIBE.
         publisher: answers PUBLISH packets that the core cannot judge alone.
         sessions: hears of ended connections.
+        events: is told of quotas that were reached in the core.
         on_failure: called with a text when a shard has died; the broker must stop then.
     """
 
@@ -61,6 +64,7 @@ class Pump:
         subscriber: Subscriber,
         publisher: Publisher,
         sessions: Sessions,
+        events: EventBus,
         on_failure: Callable[[str], None],
     ) -> None:
         self._engine = engine
@@ -69,6 +73,7 @@ class Pump:
         self._subscriber = subscriber
         self._publisher = publisher
         self._sessions = sessions
+        self._events = events
         self._on_failure = on_failure
         self._loop: AbstractEventLoop | None = None
         self._turn_timer: TimerHandle | None = None
@@ -80,6 +85,7 @@ class Pump:
             EVENT_AUTH: self._on_auth,
             EVENT_AUTHORIZE: self._on_authorize,
             EVENT_LOG: self._on_log,
+            EVENT_QUOTA: self._on_quota,
             EVENT_SHARD_FAILED: self._on_shard_failed,
         }
 
@@ -162,6 +168,10 @@ class Pump:
     def _on_log(self, event: Event) -> None:
         _, level, name, fields = cast("tuple[int, int, str, dict[str, object]]", event)
         core_logger.log(level, name, **fields)
+
+    def _on_quota(self, event: Event) -> None:
+        _, namespace, quota, is_exceeded, *_ = cast("tuple[int, Namespace, str, bool, int, int | None]", event)
+        self._events.quota_crossed.emit(QuotaCrossing(namespace, quota, is_exceeded))
 
     def _on_shard_failed(self, event: Event) -> None:
         _, shard, text = cast("tuple[int, int, str]", event)

@@ -144,7 +144,7 @@ class Sessions:
         self._deadlines.stop()
 
     def _create(self, applicant: Applicant) -> Session:
-        slot = self._engine.create_session(applicant.client_id, applicant.mountpoint)
+        slot = self._engine.create_session(applicant.client_id, applicant.mountpoint, applicant.namespace)
         self._engine.set_subject(slot, subject_of(applicant))
         session = Session(slot, applicant, self._clock.wall_ms())
         self._registry.add(session)

@@ -20,7 +20,7 @@ from pybroker.persistence.sqlite import open_database
 from pybroker.plane.registry import Session
 from pybroker.ports import Applicant, ListenerTraits
 from pybroker.tasks import TaskSupervisor
-from pybroker.types import ListenerId
+from pybroker.types import ListenerId, Namespace
 from tests.support.clock import FakeClock
 from tests.support.fake_core import FakeConnect
 
@@ -135,13 +135,21 @@ async def open_api(config: Config, clock: FakeClock | None = None, *, runs: bool
 
 
 def add_client(
-    control: Control, client_id: str, *, is_offline: bool = False, listener: str = "tcp:default", **connect: Any
+    control: Control,
+    client_id: str,
+    *,
+    is_offline: bool = False,
+    listener: str = "tcp:default",
+    namespace: str = "",
+    **connect: Any,
 ) -> Session:
     """Open the session of a client that no socket stands behind, and return it."""
     plane = control.plane
     fields: dict[str, Any] = {"session_expiry_s": 3_600, **connect}
     said = FakeConnect(client_id=client_id, **fields).as_core()
     applicant = Applicant(len(plane.registry) + 1, said, ListenerTraits(id=ListenerId(listener), port=1883))
+    if namespace:
+        applicant.namespace = Namespace(namespace)
     applicant.expiry_s = said.session_expiry_s
     session, _ = plane.sessions.open(applicant)
     if is_offline:

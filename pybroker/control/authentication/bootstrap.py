@@ -8,7 +8,7 @@ import structlog
 from pybroker.config.sections.access import BuiltInPasswords
 from pybroker.control.authentication.imports import Form, import_users
 from pybroker.control.authentication.users import MqttUsers
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.errors import Refused
 
 logger = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from pybroker.control.authentication.rights import RightsWatch
 from pybroker.control.authentication.users import PASSWORDS, MqttUsers
 from pybroker.control.configs import Configs
 from pybroker.control.configuration import Configuration
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.control.plane import Plane
 from pybroker.persistence.sqlite import Database
 

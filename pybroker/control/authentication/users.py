@@ -15,7 +15,7 @@ from pybroker.auth.users import Login, ScramKeys, ScramLogin, make_keys
 from pybroker.config.sections.access import Authenticator, BuiltInPasswords, ScramAuthenticator
 from pybroker.control.caller import Caller
 from pybroker.control.configuration import Configuration
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.control.plane import Plane
 from pybroker.errors import Refused
 from pybroker.persistence.records import MqttUserRecord, ScramUserRecord

@@ -15,7 +15,7 @@ from pybroker.control.authorization.sources import Sources
 from pybroker.control.authorization.statistics import StatisticsView
 from pybroker.control.configs import Configs
 from pybroker.control.configuration import Configuration
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.control.plane import Plane
 from pybroker.persistence.sqlite import Database
 

@@ -15,7 +15,7 @@ from pybroker.control.authorization.checks import check_lists
 from pybroker.control.authorization.lists import Principal, RuleLists, Rules, Updates, core_lists
 from pybroker.control.caller import Caller
 from pybroker.control.configuration import Configuration
-from pybroker.control.namespaces import ManagedNamespaces
+from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.errors import Refused
 from pybroker.persistence.records import PrincipalKind
 from pybroker.persistence.sqlite import Database

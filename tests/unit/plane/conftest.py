@@ -126,6 +126,7 @@ class Plane:
             self.subscriber,
             self.publisher,
             self.sessions,
+            self.events,
             self.failures.append,
         )
         for name in EventBus.__slots__ if self.has_listeners else ():

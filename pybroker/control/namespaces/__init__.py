@@ -1,0 +1,1 @@
+"""Namespaces as operators see them: created, configured, counted, emptied and deleted."""
