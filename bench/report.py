@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import plot, verdict
+from bench import admin, plot, verdict
 
 _ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -232,8 +232,11 @@ def read(folder: Path) -> dict[Section, Results]:
     return {one: json.loads(path.read_text(encoding="utf-8")) for one, path in paths.items() if path.exists()}
 
 
-def write(found: Mapping[Section, Results], root: Path) -> int:
-    """Write docs/benchmarks.md, docs/images/bench-*.svg, and the table of the README; return the number of charts."""
+def write(found: Mapping[Section, Results], root: Path, more: str = "") -> int:
+    """Write docs/benchmarks.md, docs/images/bench-*.svg, and the table of the README; return the number of charts.
+
+    `more` ends the page.
+    """
     images = root / "docs" / "images"
     images.mkdir(parents=True, exist_ok=True)
     for old in images.glob("bench-*.svg"):
@@ -246,7 +249,7 @@ def write(found: Mapping[Section, Results], root: Path) -> int:
         made.update(fresh)
     for name, svg in made.items():
         (images / name).write_text(svg, encoding="utf-8")
-    (root / "docs" / "benchmarks.md").write_text(page(found, pictures), encoding="utf-8")
+    (root / "docs" / "benchmarks.md").write_text(page(found, pictures) + more, encoding="utf-8")
     readme, first = root / "README.md", next(iter(found.values()))
     if readme.exists():
         text = readme.read_text(encoding="utf-8")
@@ -268,7 +271,9 @@ def main() -> None:
     found = read(options.results)
     if not found:
         parser.error(f"no results: {options.results}: a file is named {', '.join(one.file for one in SECTIONS)}.json")
-    print(f"written: docs/benchmarks.md, {write(found, options.root)} charts in docs/images")
+    print(
+        f"written: docs/benchmarks.md, {write(found, options.root, admin.section(options.results))} charts in docs/images"
+    )
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             for number, options in enumerate(scenario.background):
                 own = ["--prefix", f"background{number}", "--duration", str(_BACKGROUND_S), "--warmup", "0"]
-                stack.enter_context(self._in_background([*scenarios.arguments(options), *target, *own]))
+                stack.enter_context(in_background(self._load, [*scenarios.arguments(options), *target, *own]))
             own = ["--duration", str(self._seconds_of(scenario)), "--warmup", str(self._warmup)]
             command = [str(self._load), *scenarios.arguments(scenario.load), *target, *own]
             watch = self._watch(scenario, broker)
@@ -162,19 +162,23 @@ class Runner:
         secure = ["--tls", "--cafile", str(self._certificates.cafile)]
         return {"tcp": [], "tls": secure, "ws": ["--ws"]}[transport]
 
-    @contextlib.contextmanager
-    def _in_background(self, arguments: Sequence[str]) -> Iterator[None]:
-        process = subprocess.Popen(
-            [str(self._load), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        try:
-            _wait_for_line(process, "measuring")
-            yield
-            if process.poll() is not None:
-                raise LoadFailedError("a background load ended early")
-        finally:
-            process.terminate()
-            process.wait()
+
+@contextlib.contextmanager
+def in_background(load: Path, arguments: Sequence[str]) -> Iterator[None]:
+    """Run the load generator beside what is measured, from the moment on in which it measures itself.
+
+    Raises:
+        LoadFailedError: it did not begin, or ended early.
+    """
+    process = subprocess.Popen([str(load), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        _wait_for_line(process, "measuring")
+        yield
+        if process.poll() is not None:
+            raise LoadFailedError("a background load ended early")
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class LoadFailedError(Exception):
@@ -244,8 +248,8 @@ def _results(
     loads = {run["scenario"]: _stated(run.pop("settings")) for run in runs if "settings" in run}
     return {
         "format": _FORMAT,
-        "machine": _machine(),
-        "commit": _commit(),
+        "machine": machine(),
+        "commit": commit(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "settings": {"repeat": options.repeat, "seconds": options.seconds, "warmup": options.warmup},
         "brokers": {peer.name: _about(peer, chosen) for peer in brokers},
@@ -281,7 +285,8 @@ def _stated(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in ("target", "pids", "prefix", "cafile", "label")}
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Return what a results file says of the machine."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -295,7 +300,8 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Return the commit of the working tree, marked if it is changed."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"],
         cwd=_ROOT,

@@ -1,5 +1,8 @@
 """Passwords: which are allowed, and how they are hashed."""
 
+import os
+import threading
+
 import pytest
 
 from pybroker.control.password import PasswordHasher, check_password, generate_password
@@ -36,3 +39,18 @@ async def test_hash_is_argon2id_and_fits_its_password_only() -> None:
     assert not await hasher.verify("nonsense", "Secret-123")
     assert not await hasher.verify(None, "Secret-123")
     hasher.close()
+
+
+async def test_hashing_leaves_the_core_to_others_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasher = PasswordHasher(time_cost=1, memory_kib=8)
+    own, found = os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), []
+
+    def verify(password_hash: str, password: str) -> bool:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return True
+
+    monkeypatch.setattr(hasher, "_verify", verify)
+    assert await hasher.verify("x", "y")
+    hasher.close()
+    assert found == [max(own, 10)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
