@@ -11,6 +11,7 @@ from pybroker.clock import Clock
 from pybroker.events import Client, Departure, EventBus, Signal
 from pybroker.plane.deadlines import Deadlines, Handle
 from pybroker.plane.registry import NEVER_S, OFFLINE, Registry, Session
+from pybroker.plane.rights import RightsEnds
 from pybroker.plane.subject import subject_of
 from pybroker.plane.will import Wills, delay_s_of
 from pybroker.ports import Applicant, Authorizer
@@ -57,6 +58,7 @@ class Sessions:
         # Connections whose session was given to another one, until their end is reported.
         self._replaced_by: dict[int, int] = {}
         self._deadlines: Deadlines[Session] = Deadlines(clock, call_later, self._on_due)
+        self._rights_ends = RightsEnds(engine, clock, call_later)
 
     def open(self, applicant: Applicant) -> tuple[Session, bool]:
         """Give an admitted applicant its session; return it and whether it was there before.
@@ -64,18 +66,9 @@ class Sessions:
         A live connection with the same client id is ended by the engine, with DISCONNECT 0x8E, when its session is
         dropped or the new connection is accepted. [MQTT5-3.1.4-3] [MQTT3-3.1.4-2]
         """
-        old = self._registry.find(applicant.client_id)
-        if old is None:
-            return self._create(applicant), False
-        is_kept = not applicant.is_clean_start and _can_go_on(old, applicant)
-        if old.conn != OFFLINE:
-            self._take_over(old, applicant.conn, is_kept)
-        if not is_kept:
-            # [MQTT5-3.1.2-4] [MQTT3-3.1.2-6] A will that was still delayed is sent before the new session begins.
-            self._end(old, self._events.session_discarded)
-            return self._create(applicant), False
-        self._resume(old, applicant)
-        return old, True
+        session, is_present = self._find_or_create(applicant)
+        self._rights_ends.watch(session)
+        return session, is_present
 
     def on_closed(self, conn: int, slot: int, cause: int, reason: int, final_expiry_s: int, sends_will: bool) -> None:
         """Let a connection leave its session.
@@ -88,6 +81,7 @@ class Sessions:
             final_expiry_s: session expiry that DISCONNECT set; -1: none.
             sends_will: whether the end is one that sends the will. [MQTT5-3.1.2-8] [MQTT5-3.1.2-10]
         """
+        self._rights_ends.forget(conn)
         session = self._registry.connected_at(slot, conn)
         if session is None:
             self._replaced_by.pop(conn, None)
@@ -142,6 +136,21 @@ class Sessions:
     def stop(self) -> None:
         """Set no timer any more; sessions and delayed wills end with the process."""
         self._deadlines.stop()
+        self._rights_ends.stop()
+
+    def _find_or_create(self, applicant: Applicant) -> tuple[Session, bool]:
+        old = self._registry.find(applicant.client_id)
+        if old is None:
+            return self._create(applicant), False
+        is_kept = not applicant.is_clean_start and _can_go_on(old, applicant)
+        if old.conn != OFFLINE:
+            self._take_over(old, applicant.conn, is_kept)
+        if not is_kept:
+            # [MQTT5-3.1.2-4] [MQTT3-3.1.2-6] A will that was still delayed is sent before the new session begins.
+            self._end(old, self._events.session_discarded)
+            return self._create(applicant), False
+        self._resume(old, applicant)
+        return old, True
 
     def _create(self, applicant: Applicant) -> Session:
         slot = self._engine.create_session(applicant.client_id, applicant.mountpoint, applicant.namespace)

@@ -1,0 +1,69 @@
+"""Connections whose rights end at a time: ended then, and forgotten when they end before."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pybroker.plane.connect import Connector
+from pybroker.ports import Verdict
+from tests.support.fake_core import FakeConnect
+from tests.unit.plane.conftest import Plane
+
+
+@pytest.fixture
+def admit(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let a client in whose rights end some seconds from now."""
+
+    def enter(conn: int, seconds: int | None, **fields: Any) -> None:
+        ends_s = None if seconds is None else plane.clock.wall_s() + seconds
+        disconnects = fields.pop("disconnects", True)
+        verdict = Verdict(0, expire_at_s=ends_s, disconnects_at_expiry=disconnects)
+        monkeypatch.setattr(Connector, "authenticate", lambda self, applicant: verdict)
+        plane.connect(conn, FakeConnect(session_expiry_s=1_000, **fields))
+
+    return enter
+
+
+def ended(plane: Plane) -> list[Any]:
+    return plane.engine.named("disconnect")
+
+
+def test_connection_ends_with_its_rights(plane: Plane, admit: Callable[..., None]) -> None:
+    admit(1, 30)
+    plane.timers.advance(29_999)
+    assert ended(plane) == []
+    plane.timers.advance(1)
+    assert [call[:3] for call in ended(plane)] == [("disconnect", 1, 0x87)]
+
+
+def test_client_that_has_left_is_not_ended(plane: Plane, admit: Callable[..., None]) -> None:
+    admit(1, 30)
+    plane.close(1)
+    assert len(plane.sessions._rights_ends) == 0
+    plane.timers.advance(60_000)
+    assert ended(plane) == []
+
+
+def test_only_the_newest_connection_of_a_session_counts(plane: Plane, admit: Callable[..., None]) -> None:
+    admit(1, 30)
+    admit(2, 90)
+    plane.close(1)
+    plane.timers.advance(60_000)
+    assert ended(plane) == []
+    plane.timers.advance(30_000)
+    assert [call[1] for call in ended(plane)] == [2]
+
+
+def test_rights_that_end_without_the_connection_set_no_timer(plane: Plane, admit: Callable[..., None]) -> None:
+    admit(1, 30, disconnects=False)
+    admit(2, None, client_id="other")
+    assert plane.timers.set_count == 0
+    assert plane.session().expire_at_s == plane.clock.wall_s() + 30
+
+
+def test_nothing_is_ended_after_stop(plane: Plane, admit: Callable[..., None]) -> None:
+    admit(1, 30)
+    plane.sessions.stop()
+    plane.timers.advance(60_000)
+    assert ended(plane) == []
