@@ -29,6 +29,7 @@ from pybroker.auth.authentication import Authentication
 from pybroker.auth.authorizer import Authorizer
 from pybroker.auth.banned import BanList
 from pybroker.auth.chain import AuthenticationChain
+from pybroker.auth.flapping import FlappingDetector
 from pybroker.clock import Clock
 from pybroker.config.schema import Config
 from pybroker.control.configuration import Configuration, open_configuration
@@ -128,7 +129,9 @@ def build_plane(
         supervisor.spawn,
         settings.max_session_expiry_s,
     )
-    bans, chain = BanList(clock.wall_s), AuthenticationChain(config.is_anonymous_allowed)
+    flapping = FlappingDetector(clock)
+    flapping.apply(config)
+    bans, chain = BanList(clock.wall_s, flapping), AuthenticationChain(config.is_anonymous_allowed)
     authentication = Authentication(chain, clock, supervisor.spawn)
     authentication.apply(config)
     namespaces = Namespaces(Tenants(clock, events), registry, clock, events, config)
@@ -151,6 +154,7 @@ def build_plane(
         authorizer=authorizer,
         authentication=authentication,
         bans=bans,
+        flapping=flapping,
         namespaces=namespaces,
         listeners=ListenerService(engine, traits, announce, config.mqtt.idle_timeout),
         counters=counters,

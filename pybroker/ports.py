@@ -236,6 +236,9 @@ class Banned(Protocol):
     def is_banned(self, applicant: Applicant) -> bool:
         """Whether client id, user name or address stand on the list now."""
 
+    def count_connect(self, applicant: Applicant) -> bool:
+        """Count a CONNECT of somebody who is not banned; return whether he connects so often that he is banned now."""
+
 
 class NamespaceResolver(Protocol):
     """From client to tenant."""

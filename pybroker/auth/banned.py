@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from pybroker._core import Regex
+from pybroker.auth.flapping import FlappingDetector
 from pybroker.ports import Applicant
 
 BanKind = Literal["clientid", "username", "peerhost", "clientid_re", "username_re", "peerhost_net"]
@@ -23,9 +24,11 @@ class BanList:
 
     Args:
         now_s: wall clock, in seconds.
+        flapping: counts those who are not banned; `None`: nobody is counted.
     """
 
-    def __init__(self, now_s: Callable[[], int]) -> None:
+    def __init__(self, now_s: Callable[[], int], flapping: FlappingDetector | None = None) -> None:
+        self.flapping = flapping
         self._now_s = now_s
         self._names: dict[BanKind, dict[str, int | None]] = {"clientid": {}, "username": {}, "peerhost": {}}
         self._patterns: dict[BanKind, dict[str, tuple[Regex, int | None]]] = {
@@ -61,6 +64,10 @@ class BanList:
     def is_banned(self, applicant: Applicant) -> bool:
         """Whether the applicant's client id, user name or address is banned now."""
         return self.covers(applicant.client_id, applicant.username, applicant.connect.peer[0])
+
+    def count_connect(self, applicant: Applicant) -> bool:
+        """Count a CONNECT of somebody who is not banned; return whether that bans the client id."""
+        return self.flapping is not None and self.flapping.count(applicant)
 
     def covers(self, client_id: str, username: str | None, host: str) -> bool:
         """Whether an entry bans this client now; O(patterns + networks).

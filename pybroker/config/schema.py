@@ -247,8 +247,6 @@ INERT: tuple[str, ...] = (
     "authorization.node_cache",
     "authorization.subscribe_match",
     "authorization.on_revoke",
-    "banned",
-    "flapping_detect",
     "limiter",
     "dashboard.listeners.http.num_acceptors",
     "dashboard.listeners.http.send_timeout",

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import get_args
 
 import msgspec
+import structlog
 
 from pybroker.auth.banned import BanKind, BanList, found_in, normalize, pattern
 from pybroker.clock import Clock
+from pybroker.control.banned_file import read_bans
 from pybroker.control.clients import BATCH, WINDOW, host_of
 from pybroker.control.plane import Plane
 from pybroker.control.timestamp import INFINITY, render_s
@@ -22,7 +24,12 @@ from pybroker.types import ClientId
 
 __all__ = ["BANNED", "KINDS", "BanFilter", "BanKind", "BanRecord", "Bans"]
 
+logger = structlog.get_logger(__name__)
+
 BANNED = 0x98
+FLAPPING = "flapping detector"
+"""Who has made the bans of clients that connect too often."""
+
 KINDS: tuple[BanKind, ...] = get_args(BanKind)
 
 
@@ -53,15 +60,23 @@ class Bans:
         self._plane = plane
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.table = RecordTable(database, "ban", BanRecord)
 
-    async def load(self) -> None:
-        """Read what is stored and put it into force.
+    async def load(self, bootstrap_file: str = "") -> None:
+        """Read what is stored and put it into force; into an empty table a file is loaded first.
+
+        Args:
+            bootstrap_file: CSV of bans; a line of it that is none is left out with a warning. Empty: there is none.
 
         Raises:
             StoreError: a record cannot be read.
         """
         await self.table.load()
+        self._plane.flapping.on_flapping = self._on_flapping
+        if bootstrap_file and not len(self.table):
+            bans = await asyncio.to_thread(read_bans, bootstrap_file, self._clock.wall_s())
+            await apply(self._database, *(self.table.put(_key(ban.kind, ban.who), ban) for ban in bans))
         for ban in self.table:
             self._plane.bans.add(ban.kind, ban.who, ban.until_s)
 
@@ -101,6 +116,29 @@ class Bans:
             self._plane.bans.add(ban.kind, ban.who, ban.until_s)
         await self._enforce(ban)
         return ban
+
+    def _on_flapping(self, client_id: ClientId, ban_ms: int) -> None:
+        """Ban a client id that connects too often: in force at once, stored in the background."""
+        now_s = self._clock.wall_s()
+        until_s = now_s + -(-ban_ms // 1_000)
+        present = self.table.get(_key("clientid", client_id))
+        if present is not None and (present.until_s is None or present.until_s >= until_s):
+            return
+        ban = BanRecord(kind="clientid", who=client_id, by=FLAPPING, at_s=now_s, until_s=until_s)
+        self._plane.bans.add(ban.kind, ban.who, ban.until_s)
+        self._plane.sessions.kick(client_id, BANNED, sends_will=False, ends=False)
+        logger.warning("client_flapping", clientid=client_id, banned_until=render_s(until_s))
+        task = asyncio.get_running_loop().create_task(self._store(ban))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _store(self, ban: BanRecord) -> None:
+        async with self._lock:
+            await apply(self._database, self.table.put(_key(ban.kind, ban.who), ban))
+
+    async def settle(self) -> None:
+        """Wait until every ban that was made in the background is stored."""
+        await asyncio.gather(*self._tasks)
 
     async def remove(self, kind: str, who: str) -> BanRecord:
         """Lift a ban and return it.

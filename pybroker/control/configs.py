@@ -109,6 +109,7 @@ class Configs:
         settings = connect_settings(after.mqtt)
         plane.connector.settings = settings
         plane.connector.zones = by_zone(after, connect_settings)
+        plane.flapping.apply(after)
         plane.namespaces.apply(after)
         plane.sessions.max_expiry_s = settings.max_session_expiry_s
         plane.subscriber.settings = subscribe_settings(after.mqtt)

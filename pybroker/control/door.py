@@ -217,7 +217,7 @@ async def _open_operations(
     """Return the services around the running broker by their field of `Control`."""
     clients, configs = Clients(plane, configuration), Configs(configuration, plane)
     bans, alarms = Bans(database, plane, clock), Alarms(database, clock, configuration)
-    await bans.load()
+    await bans.load(configuration.current.banned.bootstrap_file)
     await alarms.table.load()
     nodes, statistics = Nodes(plane, clock, about, configuration), Statistics(plane.counters)
     return {

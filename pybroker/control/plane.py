@@ -8,6 +8,7 @@ from pybroker._core import Engine
 from pybroker.auth.authentication import Authentication
 from pybroker.auth.authorizer import Authorizer
 from pybroker.auth.banned import BanList
+from pybroker.auth.flapping import FlappingDetector
 from pybroker.events import EventBus
 from pybroker.listeners.service import ListenerService
 from pybroker.metrics.counters import Counters
@@ -39,6 +40,7 @@ class Plane(msgspec.Struct, frozen=True, kw_only=True):
     authorizer: Authorizer
     authentication: Authentication
     bans: BanList
+    flapping: FlappingDetector
     namespaces: Namespaces
     listeners: ListenerService
     counters: Counters

@@ -175,6 +175,7 @@ class Connector:
             or self.choose_client_id(applicant)
             or self.resolve_namespace(applicant)
             or self.check_banned(applicant)
+            or self.count_connect(applicant)
             or self._namespaces.judge(applicant)
         )
 
@@ -241,6 +242,10 @@ class Connector:
     def check_banned(self, applicant: Applicant) -> int:
         """Refuse those who are on the list."""
         return BANNED if self._banned.is_banned(applicant) else 0
+
+    def count_connect(self, applicant: Applicant) -> int:
+        """Refuse those who connect too often; counted whatever comes of it."""
+        return BANNED if self._banned.count_connect(applicant) else 0
 
     def authenticate(self, applicant: Applicant) -> Verdict | Awaitable[Verdict]:
         """Ask the chain, unless the listener's clients are not to pass it."""
@@ -366,6 +371,9 @@ class Connector:
         finally:
             # A connection that has gone meanwhile was forgotten; it must not take over a live one.
             if self._waiting.pop(applicant.conn, None) is applicant:
+                if self._banned.is_banned(applicant):
+                    # A ban that came while it waited found no session to end.
+                    verdict = Verdict(BANNED)
                 self._conclude(applicant, verdict)
 
     async def _finish_again(self, conn: int, method: str, awaited: Awaitable[Verdict]) -> None:

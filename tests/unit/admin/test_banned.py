@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from pybroker.config import patch
 from tests.support.admin import Api, add_client, config_with, open_api
+from tests.support.applicant import applicant
 
 
 async def ban(api: Api, kind: str, who: str, **fields: object) -> Any:
@@ -142,3 +144,78 @@ async def test_sweep_removes_what_is_over(api: Api) -> None:
     api.clock.advance(11_000)
     await api.control.bans.sweep()
     assert [record.who for record in api.control.bans.table] == ["c2"]
+
+
+FLAPPING = {"flapping_detect": {"enable": True, "max_count": 2, "ban_time": "1m"}}
+
+
+def knock(api: Api, client_id: str) -> bool:
+    """Let a client connect as far as the bans are asked; return whether it is banned."""
+    bans, one = api.control.plane.bans, applicant(client_id=client_id)
+    return bans.is_banned(one) or bans.count_connect(one)
+
+
+async def test_client_that_connects_too_often_is_banned_and_its_session_kicked(tmp_path: Path) -> None:
+    config = patch.apply(config_with(tmp_path), FLAPPING).config
+    async with open_api(config) as api:
+        session = add_client(api.control, "c1")
+        assert [knock(api, "c1") for _ in range(3)] == [False, True, True]
+        assert session.will is None
+        await api.control.bans.settle()
+        reply = await api.call("GET", "/banned", auth=await api.log_in())
+        (row,) = reply.json()["data"]
+        assert (row["as"], row["who"], row["by"]) == ("clientid", "c1", "flapping detector")
+    async with open_api(config) as api:
+        assert knock(api, "c1")
+        api.clock.advance(61_000)
+        assert not knock(api, "c1")
+
+
+async def test_longer_ban_is_not_shortened_by_the_detector(tmp_path: Path) -> None:
+    async with open_api(patch.apply(config_with(tmp_path), FLAPPING).config) as api:
+        knock(api, "c1")
+        await ban(api, "clientid", "c1")
+        api.control.plane.bans.flapping.count(applicant(client_id="c1"))  # type: ignore[union-attr]  # there is one
+        await api.control.bans.settle()
+        assert api.control.bans.listed(None)[0].until_s is None
+
+
+async def test_detector_follows_a_change_of_the_configuration(api: Api) -> None:
+    assert not any(knock(api, "c1") for _ in range(20))
+    body = {"enable": True, "max_count": 2}
+    reply = await api.call("PUT", "/configs/flapping_detect", body, auth=await api.log_in())
+    assert reply.status_code == 200, reply.text
+    assert [knock(api, "c1") for _ in range(2)] == [False, True]
+    await api.control.bans.settle()
+
+
+async def test_file_of_bans_fills_an_empty_table_only(tmp_path: Path) -> None:
+    file = tmp_path / "bans.csv"
+    file.write_text(
+        "as,who,reason,at,until,by\n"
+        "clientid,c1,spam,2025-01-01T00:00:00Z,infinity,me\n"
+        "peerhost_net,10.1.2.3/8,,,,\n"
+        "planet,earth,,,,\n"
+        "clientid_re,(,,,,\n"
+        "clientid,old,,,2025-01-01T00:00:00Z,\n"
+        "clientid,c2,,soon,,\n"
+        "username,ann,,,,,too,many\n"
+    )
+    config = patch.apply(config_with(tmp_path / "data"), {"banned": {"bootstrap_file": str(file)}}).config
+    async with open_api(config) as api:
+        assert await listed(api) == ["c1", "10.0.0.0/8"]
+        assert knock(api, "c1")
+        auth = await api.log_in()
+        assert (await api.call("DELETE", "/banned/clientid/c1", auth=auth)).status_code == 204
+    async with open_api(config) as api:
+        assert await listed(api) == ["10.0.0.0/8"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"who\nc1\n", b"\xff\xfe"])
+async def test_file_of_bans_that_is_none_stops_nobody(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "bans.csv"
+    if content is not None:
+        file.write_bytes(content)
+    config = patch.apply(config_with(tmp_path / "data"), {"banned": {"bootstrap_file": str(file)}}).config
+    async with open_api(config) as api:
+        assert await listed(api) == []

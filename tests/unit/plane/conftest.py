@@ -26,9 +26,15 @@ class Bans:
 
     def __init__(self) -> None:
         self.banned: set[str] = set()
+        self.flapping: set[str] = set()
+        self.counted: list[str] = []
 
     def is_banned(self, applicant: Applicant) -> bool:
         return applicant.client_id in self.banned
+
+    def count_connect(self, applicant: Applicant) -> bool:
+        self.counted.append(applicant.client_id)
+        return applicant.client_id in self.flapping
 
 
 class Namespaces:

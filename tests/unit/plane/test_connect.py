@@ -563,3 +563,26 @@ def test_assigned_client_id_is_told_as_it_was_before_the_override(plane: Plane) 
     assert len(session.declared_client_id) == 22
     # The core alone reads a `Connack`; that the id is told, and which, is a test through the wire.
     assert plane.answer[5] is not None
+
+
+def test_client_that_connects_too_often_is_refused_as_banned(plane: Plane) -> None:
+    plane.bans.flapping.add("c")
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, 0x8A, 5)
+
+
+def test_banned_client_is_not_counted_and_a_refused_one_is(plane: Plane) -> None:
+    plane.bans.banned.add("banned")
+    plane.chain.allows_anonymous = False
+    for client_id in ("banned", "refused"):
+        plane.connect(1, FakeConnect(client_id=client_id))
+    assert plane.bans.counted == ["refused"]
+
+
+async def test_ban_that_comes_while_authentication_waits_refuses(plane: Plane) -> None:
+    with_chain(plane, asyncio.sleep(0, Verdict(0)))
+    plane.connect(1)
+    plane.bans.banned.add("c")
+    await plane.spawned.pop()
+    assert plane.answer == ("refuse", 1, 0x8A, 5)
+    assert not plane.has_session()
