@@ -75,6 +75,9 @@ EVENT_AUTHORIZE: Final[
 # inner filter without `$share/g/`, `$queue/` or `$exclusive/`, has_wildcard)
 _FilterRequest = tuple[str, int, int, int, str, bool]
 
+# Who published a message: (client id, or None for the broker itself; user name or None; wall ms when it came in).
+_Origin = tuple[str | None, str | None, int]
+
 # Why a connection ended: the fourth item of EVENT_CLOSED; `CLOSE_NAMES[n]` is EMQX's word for the log and REST.
 CLOSE_NAMES: Final[tuple[str, ...]]
 CLOSE_NORMAL: Final[int]  # DISCONNECT 0x00 (3.x: any DISCONNECT); the will is deleted
@@ -539,6 +542,9 @@ class Engine:
                 configured: one that is not lives as long as a session or a retained message belongs to it.
         """
 
+    def set_username(self, session: int, username: str | None) -> None:
+        """Note the user name of a session's client, for those who ask later who published a message."""
+
     def drop_session(self, session: int) -> None:
         """End a session: subscriptions, queue and windows go; shared messages pass to other members. [row 101]"""
 
@@ -573,6 +579,9 @@ class Engine:
     def release(self, conn: int, packet_id: int) -> None:
         """Let the UNSUBSCRIBE that waits take effect and answer UNSUBACK."""
 
+    def set_keep_alive(self, conn: int, keep_alive_s: int) -> None:
+        """Change the keep alive of a connection; 0: none. Silence counts from now."""
+
     def disconnect(self, conn: int, reason: int, cause: int) -> None:
         """End a connection (5.0: DISCONNECT `reason`, unless it is 0 or less); EVENT_CLOSED with `cause` follows."""
 
@@ -598,24 +607,39 @@ class Engine:
 
     def page_retained(
         self, filter: str | None, cursor: int, limit: int
-    ) -> tuple[list[tuple[str, bytes, int, int, int]], int]:
-        """(topic, payload, qos, ms left or -1, publishing session or -1) of up to `limit` retained messages, and the
-        next cursor or -1. With a filter the cursor counts matches, and the order is arbitrary but stable.
+    ) -> tuple[list[tuple[str, bytes, int, int, _Origin]], int]:
+        """(topic, payload, qos, ms left or -1, origin) of up to `limit` retained messages, and the next cursor or
+        -1. With a filter the cursor counts matches, and the order is arbitrary but stable.
 
         Raises:
             ValueError: the filter is not valid, or the cursor is negative.
         """
 
     def session_messages(
-        self, session: int, kind: str, after: int, limit: int
-    ) -> tuple[list[tuple[int, str, int, bool, bytes, int]], int]:
-        """(position, topic as routed, qos, is_retain, payload, publishing session or -1) of the messages of one
-        session: `kind` "mqueue" or "inflight", from behind position `after` (-1: the first) on; the second value is
-        the position to go on behind, or -1. O(messages of the session).
+        self, session: int, kind: str, after: tuple[int, int] | None, limit: int
+    ) -> tuple[list[tuple[int, int, str, int, bool, bytes, _Origin]], bool]:
+        """(position, priority, topic as routed, qos, is_retain, payload, origin) of the messages of one session, and
+        whether more follow: `kind` "mqueue" or "inflight", from behind `after` (position and priority, whose message
+        may have left; `None`: the first) on. O(messages of the session).
 
         Raises:
             ValueError: another kind.
         """
+
+    def page_delayed(
+        self, after: tuple[int, int] | None, limit: int
+    ) -> tuple[list[tuple[tuple[int, int], str, int, bytes, int, _Origin]], bool]:
+        """(id, topic as routed, qos, payload, wall ms when due, origin) of delayed messages, those due first first,
+        from behind the id `after` on, whose message may have left, and whether more follow. Payloads are empty here."""
+
+    def delayed_get(self, number: tuple[int, int]) -> tuple[tuple[int, int], str, int, bytes, int, _Origin] | None:
+        """Return one delayed message as `page_delayed` does; `None`: there is none of this id."""
+
+    def delayed_remove(self, number: tuple[int, int]) -> bool:
+        """Drop one delayed message. Returns whether it was there."""
+
+    def delayed_remove_topic(self, topic: str) -> int:
+        """Drop the delayed messages that would be routed to a topic; returns how many. O(delayed messages)."""
 
     def publish(
         self,
@@ -626,7 +650,10 @@ class Engine:
         properties: bytes | None = None,
         expiry_s: int = 0,
     ) -> int:
-        """Publish as the broker itself (no mountpoint). `properties`: encoded 5.0 properties that are forwarded.
+        """Publish as the broker itself (no mountpoint), also `$delayed/n/topic`.
+
+        Args:
+            properties: encoded 5.0 properties that are forwarded.
 
         Returns:
             Reason code: 0x00, 0x10 when nobody matched, 0x97 when the retained store is full.

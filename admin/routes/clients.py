@@ -17,6 +17,7 @@ from admin.schemas.clients import (
     ClientCursorQuery,
     ClientQuery,
     CursorMeta,
+    KeepAlive,
     MadeSubscription,
     MessageRow,
     Messages,
@@ -186,13 +187,20 @@ def _message(message: HeldMessage, slot: int, kind: MessageKind, form: str) -> M
         topic=message.topic,
         qos=message.qos,
         retain=message.is_retain,
-        publish_at=None,
-        from_clientid=None,
-        from_username=None,
+        publish_at=message.origin.published_ms or None,
+        from_clientid=message.origin.client_id,
+        from_username=message.origin.username,
         inserted_at=str(message.place),
-        mqueue_priority=0 if kind == "mqueue" else msgspec.UNSET,
+        mqueue_priority=message.priority if kind == "mqueue" else msgspec.UNSET,
         payload=payload,
     )
+
+
+async def change_keepalive(call: Call[KeepAlive, NoQuery]) -> Client:
+    """Change the keep alive of a client until it connects again."""
+    clients = call.control.clients
+    session = clients.change_keep_alive(call.params["clientid"], call.body.interval)
+    return Client.of(clients.view(session), call.control.nodes.name)
 
 
 _row = partial(Row, tag=_TAG, scope="connections")
@@ -328,5 +336,18 @@ ROWS = (
         access=Access.GLOBAL_READER,
         audit="never",
         errors=("CLIENTID_NOT_FOUND", "INVALID_PARAMETER"),
+    ),
+    _row(
+        method="PUT",
+        path="/clients/:clientid/keepalive",
+        handler=change_keepalive,
+        summary="Change the keep alive of a client",
+        request=KeepAlive,
+        query=NoQuery,
+        reply=Client,
+        status=200,
+        access=Access.ADMINISTRATOR,
+        audit="always",
+        errors=("CLIENTID_NOT_FOUND",),
     ),
 )

@@ -266,6 +266,12 @@ class Unsubscribe(Body, frozen=True, kw_only=True):
     topic: str
 
 
+class KeepAlive(Body, frozen=True, kw_only=True):
+    """A keep alive in seconds; 0: none."""
+
+    interval: Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+
+
 class MessagesQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which messages, and how payloads are shown."""
 
@@ -280,7 +286,8 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         msgid: made of client and place; the same on every page.
-        publish_at: not known, hence null; so is who published it.
+        publish_at: wall milliseconds; null once the client has the message and only the exchange is open.
+        from_clientid: null for what an operator or the broker itself has published.
         inserted_at: place of the message.
         mqueue_priority: in a queue only.
     """

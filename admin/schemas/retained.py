@@ -8,6 +8,7 @@ import msgspec
 
 from admin.schemas.page import PageQuery
 from pybroker.control.retained import RetainedMessage
+from pybroker.control.timestamp import render_ms
 
 MAX_PAYLOAD = 1 << 20
 """Bytes of a payload beyond which it is not shown."""
@@ -24,13 +25,13 @@ class RetainedRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         msgid: made of the topic.
-        publish_at: not known, hence null; so is who published it.
+        from_clientid: null for what an operator or the broker itself has published.
     """
 
     msgid: str
     topic: str
     qos: int
-    publish_at: str | None
+    publish_at: str
     from_clientid: str | None
     from_username: str | None
 
@@ -41,9 +42,9 @@ class RetainedRow(msgspec.Struct, frozen=True, kw_only=True):
             msgid=_id_of(message.topic),
             topic=message.topic,
             qos=message.qos,
-            publish_at=None,
-            from_clientid=None,
-            from_username=None,
+            publish_at=render_ms(message.origin.published_ms),
+            from_clientid=message.origin.client_id,
+            from_username=message.origin.username,
         )
 
 
@@ -53,7 +54,7 @@ class RetainedDetail(msgspec.Struct, frozen=True, kw_only=True):
     msgid: str
     topic: str
     qos: int
-    publish_at: str | None
+    publish_at: str
     from_clientid: str | None
     from_username: str | None
     payload: str | msgspec.UnsetType
@@ -66,9 +67,9 @@ class RetainedDetail(msgspec.Struct, frozen=True, kw_only=True):
             msgid=_id_of(message.topic),
             topic=message.topic,
             qos=message.qos,
-            publish_at=None,
-            from_clientid=None,
-            from_username=None,
+            publish_at=render_ms(message.origin.published_ms),
+            from_clientid=message.origin.client_id,
+            from_username=message.origin.username,
             payload=base64.b64encode(message.payload).decode() if is_shown else msgspec.UNSET,
         )
 

@@ -241,6 +241,18 @@ class Clients:
         """End clients as `kick` does; names that nobody has are passed over."""
         await self._end(self._named(client_ids))
 
+    def change_keep_alive(self, client_id: str, keep_alive_s: int) -> Session:
+        """Change the keep alive of a client and return its session; the next CONNECT sets another one.
+
+        Raises:
+            Refused: `CLIENTID_NOT_FOUND`.
+        """
+        session = self.find(client_id)
+        session.keep_alive_s = keep_alive_s
+        if session.is_online:
+            self._plane.engine.set_keep_alive(session.conn, keep_alive_s)
+        return session
+
     def subscribe(self, client_id: str, interests: Sequence[Interest]) -> None:
         """Subscribe a client to every filter, or to none if one cannot be.
 

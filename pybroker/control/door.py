@@ -22,6 +22,7 @@ from pybroker.control.bootstrap import load_bootstrap_file
 from pybroker.control.clients import Clients
 from pybroker.control.configs import Configs
 from pybroker.control.configuration import Configuration
+from pybroker.control.delayed import Delayed
 from pybroker.control.licence import Licence
 from pybroker.control.listeners import ListenerControl
 from pybroker.control.login import Logins, login_limits
@@ -88,6 +89,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     authentication: Authentication
     tenancy: Tenancy
     namespace_settings: NamespaceSettingsControl
+    delayed: Delayed
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
@@ -111,7 +113,6 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
     def close(self) -> None:
         """Finish what is being done; the database is closed by its owner."""
-        self.publisher.stop()
         self.tenancy.kicker.stop()
         self.audit.close()
         self.hasher.close()
@@ -227,6 +228,7 @@ async def _open_operations(
         "listeners": ListenerControl(plane, configuration, configs),
         "publisher": Publisher(plane, configuration, clock),
         "retained": Retained(plane),
+        "delayed": Delayed(plane, clock),
         "plane": plane,
         "clients": clients,
         "session_messages": SessionMessages(plane, clients),

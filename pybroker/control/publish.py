@@ -78,7 +78,6 @@ class Publisher:
         self._configuration = configuration
         self._clock = clock
         self._serial = itertools.count(int.from_bytes(os.urandom(4), "big"))
-        self._waiting: set[asyncio.TimerHandle] = set()
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Outcome]:
         """Publish messages in their order; if one of them may not be, none is, and the outcomes say why.
@@ -97,12 +96,6 @@ class Publisher:
                 await asyncio.sleep(0)
         return outcomes
 
-    def stop(self) -> None:
-        """Forget the messages that were to be published later; like others that are delayed they are in memory."""
-        for timer in self._waiting:
-            timer.cancel()
-        self._waiting.clear()
-
     def _judge(self, message: Outgoing) -> Outcome | None:
         """Return why a message may not be published; `None`: it may."""
         mqtt, delayed = self._configuration.current.mqtt, self._configuration.current.delayed
@@ -115,8 +108,6 @@ class Publisher:
             match = _DELAYED.fullmatch(topic)
             if match is None or int(match[1]) > _MAX_DELAY_S:
                 return Outcome(reason=TOPIC_NAME_INVALID, text="topic_name_invalid")
-            if 0 < delayed.max_delayed_messages <= len(self._waiting):
-                return Outcome(reason=QUOTA_EXCEEDED, text="quota_exceeded")
         if len(message.payload) + len(topic) > mqtt.max_packet_size:
             return Outcome(reason=QUOTA_EXCEEDED, text="packet_too_large")
         return None
@@ -125,27 +116,12 @@ class Publisher:
         message_id = (
             f"{self._clock.wall_ms():016X}{os.getpid() & 0xFFFF_FFFF:08X}{next(self._serial) & 0xFFFF_FFFF:08X}"
         )
-        match = _DELAYED.fullmatch(message.topic) if self._configuration.current.delayed.enable else None
-        if match is not None:
-            self._send_later(msgspec.structs.replace(message, topic=match[2]), properties, int(match[1]))
-            return Outcome(message_id)
-        reason = self._publish(message, properties)
+        reason = self._plane.engine.publish(
+            message.topic, message.payload, message.qos, message.is_retain, properties, message.expiry_s
+        )
         if reason == NO_MATCHING_SUBSCRIBERS:
             return Outcome(reason=reason, text="no_matching_subscribers")
         return Outcome(message_id, reason, "" if reason == 0 else "quota_exceeded")
-
-    def _send_later(self, message: Outgoing, properties: bytes, delay_s: int) -> None:
-        def send() -> None:
-            self._waiting.discard(timer)
-            self._publish(message, properties)
-
-        timer = asyncio.get_running_loop().call_later(delay_s, send)
-        self._waiting.add(timer)
-
-    def _publish(self, message: Outgoing, properties: bytes) -> int:
-        return self._plane.engine.publish(
-            message.topic, message.payload, message.qos, message.is_retain, properties, message.expiry_s
-        )
 
 
 def _encode(message: Outgoing) -> bytes:

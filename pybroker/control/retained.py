@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from pybroker.control.clients import check_filter
 from pybroker.control.cursors import SLICE, Cursors, skip_and_take
+from pybroker.control.origin import Origin
 from pybroker.control.plane import Plane
 from pybroker.errors import Refused
 
@@ -17,11 +18,13 @@ class RetainedMessage(NamedTuple):
 
     Args:
         topic: as routed.
+        origin: who published it, and when.
     """
 
     topic: str
     payload: bytes
     qos: int
+    origin: Origin
 
 
 class RetainedPage(NamedTuple):
@@ -57,11 +60,11 @@ class Retained:
         if filter is not None:
             check_filter(self._plane, filter, "BAD_REQUEST")
             rows, following = self._engine.page_retained(filter, offset, limit)
-            return RetainedPage([RetainedMessage(*row[:3]) for row in rows], None, following >= 0)
+            return RetainedPage([_message(row) for row in rows], None, following >= 0)
 
         def take(cursor: int, most: int) -> tuple[list[RetainedMessage], int]:
             taken, behind = self._engine.page_retained(None, cursor, most)
-            return [RetainedMessage(*row[:3]) for row in taken], behind
+            return [_message(row) for row in taken], behind
 
         total = self._engine.stats()["retained"]
         messages, has_next = await skip_and_take(take, self._cursors.of(total), offset, limit)
@@ -77,7 +80,7 @@ class Retained:
         rows, _ = self._engine.page_retained(topic, 0, 1)
         if not rows:
             raise Refused("NOT_FOUND", f"no retained message on: {topic!r}")
-        return RetainedMessage(*rows[0][:3])
+        return _message(rows[0])
 
     async def remove(self, topic: str) -> None:
         """Delete the message of a topic, or all that match a filter.
@@ -97,3 +100,8 @@ class Retained:
             for topic in [row[0] for row in rows if not row[0].startswith(_OWN)]:
                 self._engine.retained_delete(topic)
             await asyncio.sleep(0)
+
+
+def _message(row: tuple[str, bytes, int, int, tuple[str | None, str | None, int]]) -> RetainedMessage:
+    topic, payload, qos, _, origin = row
+    return RetainedMessage(topic, payload, qos, Origin(*origin))

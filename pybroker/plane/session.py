@@ -156,6 +156,8 @@ class Sessions:
         slot = self._engine.create_session(applicant.client_id, applicant.mountpoint, applicant.namespace)
         self._engine.set_subject(slot, subject_of(applicant))
         session = Session(slot, applicant, self._clock.wall_ms())
+        if session.username is not None:
+            self._engine.set_username(slot, session.username)
         self._registry.add(session)
         self._events.session_created.emit(session)
         return session
@@ -183,8 +185,11 @@ class Sessions:
             self._deadlines.cancel(session.deadline)
             session.deadline = None
         # [MQTT5-3.1.3-9] `attach` replaces the will that was delayed, also by none.
+        former = session.username
         session.attach(applicant, self._clock.wall_ms())
         self._engine.set_subject(session.slot, subject_of(applicant))
+        if session.username != former:
+            self._engine.set_username(session.slot, session.username)
         self._events.session_resumed.emit(session)
 
     def _wait(self, session: Session) -> None:

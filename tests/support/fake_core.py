@@ -123,6 +123,9 @@ class FakeEngine:
     def authorize(self, conn: int, is_allowed: bool, is_kept: bool) -> None:
         self.calls.append(("authorize", conn, is_allowed, is_kept))
 
+    def set_username(self, session: int, username: str | None) -> None:
+        self.calls.append(("set_username", session, username))
+
     def drop_session(self, session: int) -> None:
         self.free_slots.append(session)
         self.calls.append(("drop_session", session))

@@ -2,10 +2,21 @@
 //!
 //! Cheap to share behind `Arc`. It knows nothing of packet ids, QoS windows or encodings.
 
+use std::sync::Arc;
+
 use crate::codec::QoS;
 
 /// Value of `expires_at_ms` for a message without expiry.
 pub const NEVER: u64 = u64::MAX;
+
+/// Who published a message, as operators are shown it; shared by all messages of one client, and outlives it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Client id as the broker uses it.
+    pub client_id: Box<str>,
+    /// User name; `None` for an anonymous client.
+    pub username: Option<Box<str>>,
+}
 
 /// An application message as the broker holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +33,10 @@ pub struct Message {
     pub expires_at_ms: u64,
     /// Number of the publishing session, for No Local; `u32::MAX` for the broker itself.
     pub publisher: u32,
+    /// Who published it; `None` for the broker itself.
+    pub origin: Option<Arc<Origin>>,
+    /// Monotonic time at which it came in.
+    pub published_ms: u64,
 }
 
 impl Message {
@@ -46,6 +61,8 @@ impl Message {
             is_retain,
             expires_at_ms: NEVER,
             publisher: u32::MAX,
+            origin: None,
+            published_ms: 0,
         }
     }
 

@@ -107,6 +107,13 @@ pub enum Command {
         /// Why, for the event.
         cause: Cause,
     },
+    /// Another keep alive than was agreed; silence counts from now.
+    KeepAlive {
+        /// The connection.
+        conn: ConnId,
+        /// Keep alive in force; 0 none.
+        keep_alive_s: u16,
+    },
     /// The earliest delayed message changed.
     Delay,
     /// Stop: no more accepts, DISCONNECT to all, flush for at most `drain_ms`.

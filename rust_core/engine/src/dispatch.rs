@@ -21,7 +21,7 @@ use crate::counters::{Metric, Tally};
 use crate::hub::Hub;
 use crate::link::{Link, Outlet, Written};
 use crate::outbox::{BufferPool, FLUSH_MARK, Flushed, SHARE_MARK};
-use crate::publication::{self, Dispatched, Form, Frame, Frames, Grant, Inbound, Run, stable_hash};
+use crate::publication::{self, Dispatched, Form, Frame, Frames, Grant, Inbound, Run, Sender, stable_hash};
 use crate::retained::Stored;
 use crate::session::{Session, State};
 use crate::settings::Settings;
@@ -86,7 +86,7 @@ impl Dispatcher {
         }
         self.frames.clear();
         let settings = Arc::clone(&self.outlet.settings);
-        let mut run = Run::new(inbound, message, self.deadline(inbound.expiry_s), &settings);
+        let mut run = Run::new(inbound, message, self.deadline(inbound.expiry_s), self.outlet.now_ms, &settings);
         for target in &targets.direct {
             self.deliver_direct(hub, &mut run, target);
         }
@@ -132,7 +132,8 @@ impl Dispatcher {
             return true;
         }
         let deadline = self.deadline(inbound.expiry_s);
-        let message = message.get_or_insert_with(|| inbound.to_message(deadline));
+        let now_ms = self.outlet.now_ms;
+        let message = message.get_or_insert_with(|| inbound.to_message(deadline, now_ms));
         if hub.retained.store(message, self.outlet.now_ms, &self.outlet.settings) == Stored::Refused {
             self.outlet.tally.count(Metric::MessagesRetainedDropped);
             self.outlet.tally.count(Metric::MessagesDropped);
@@ -226,6 +227,7 @@ impl Dispatcher {
             payload: message.payload(),
             expiry_s: None,
             publisher: Some(SubscriberId(message.publisher)),
+            sender: Sender::Broker,
             client_id: "",
             is_loop_ignored: false,
             frame: None,
@@ -237,7 +239,7 @@ impl Dispatcher {
         self.frames.clear();
         let deadline = message.expires_at_ms;
         let settings = Arc::clone(&self.outlet.settings);
-        let mut run = Run::new(&inbound, Some(Arc::clone(message)), deadline, &settings);
+        let mut run = Run::new(&inbound, Some(Arc::clone(message)), deadline, self.outlet.now_ms, &settings);
         let mut state = session.lock();
         self.deliver(hub, &mut run, &session, &mut state, &grant);
         run.delivered > 0

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pybroker_core::codec::QoS;
+use pybroker_core::message::Origin;
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::topic::TopicError;
 use pybroker_core::trie::SubscriberId;
@@ -16,13 +17,14 @@ use pybroker_core::trie::SubscriberId;
 use crate::access::{AccessChain, Check, Decision, Said, count_answer};
 use crate::command::Command;
 use crate::counters::{Metric, Tally};
+use crate::delayed;
 use crate::dispatch::Dispatcher;
 use crate::events::{Cause, Event, WillMessage};
 use crate::hub::Hub;
 use crate::link::ConnId;
 use crate::listener::{Listener, ListenerSpec};
 use crate::memo::KeptVerdict;
-use crate::publication::{Dispatched, Inbound};
+use crate::publication::{Dispatched, Inbound, Sender};
 use crate::session::Session;
 use crate::shard::{Shard, shard_of};
 use crate::subscriptions::Granted;
@@ -169,11 +171,12 @@ impl Engine {
             payload: message.payload,
             expiry_s: (message.expiry_s > 0).then_some(message.expiry_s),
             publisher: None,
+            sender: Sender::Broker,
             client_id: "",
             is_loop_ignored: false,
             frame: None,
         };
-        self.dispatch(&inbound)
+        self.delay_or_dispatch(&inbound)
     }
 
     /// Publishes a will as its client, whose session may have ended.
@@ -188,6 +191,11 @@ impl Engine {
             return ReasonCode::NotAuthorized;
         }
         let mount = self.hub.mount(mountpoint);
+        let live = session.and_then(|id| self.hub.session(id)).filter(|live| &*live.client_id == client_id);
+        let origin = live.map_or_else(
+            || Arc::new(Origin { client_id: client_id.into(), username: None }),
+            |session| session.origin(),
+        );
         let inbound = Inbound {
             topic: &will.topic,
             mount: mount.as_ref(),
@@ -197,11 +205,18 @@ impl Engine {
             payload: &will.payload,
             expiry_s: will.message_expiry_s,
             publisher: session,
+            sender: Sender::Known(&origin),
             client_id,
             is_loop_ignored: false,
             frame: None,
         };
-        self.dispatch(&inbound)
+        self.delay_or_dispatch(&inbound)
+    }
+
+    /// Publishes now, or keeps what names a delay in its topic.
+    fn delay_or_dispatch(&self, inbound: &Inbound<'_>) -> ReasonCode {
+        let kept = self.with_dispatcher(|hub, dispatcher| delayed::delay(hub, &mut dispatcher.outlet, inbound));
+        kept.unwrap_or_else(|| self.dispatch(inbound))
     }
 
     fn dispatch(&self, inbound: &Inbound<'_>) -> ReasonCode {

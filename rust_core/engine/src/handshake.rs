@@ -193,15 +193,21 @@ impl Shard {
             link.set_alias_maximum(terms.topic_alias_maximum);
         }
         conn.aliases = InboundAliases::new(if version == Version::V5 { settings.max_topic_alias } else { 0 });
+        conn.silence_ms = self.silence_ms(conn, keep_alive_s);
+        conn.deadline_ms = 0;
+        conn.heard_ms = self.now_ms();
+    }
+
+    /// How long a client with this keep alive may be silent; 0: for ever.
+    pub(crate) fn silence_ms(&self, conn: &Connection, keep_alive_s: u16) -> u64 {
+        let multiplier = self.dispatcher.outlet.settings.keepalive_multiplier;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "65,535 s times a small factor")]
-        let silence_ms = (f64::from(keep_alive_s) * 1000.0 * settings.keepalive_multiplier).ceil().max(0.0) as u64;
-        conn.silence_ms = match (silence_ms, conn.listener.spec.max_silence_ms) {
+        let silence_ms = (f64::from(keep_alive_s) * 1000.0 * multiplier).ceil().max(0.0) as u64;
+        match (silence_ms, conn.listener.spec.max_silence_ms) {
             (0, limit) => limit,
             (silence_ms, 0) => silence_ms,
             (silence_ms, limit) => silence_ms.min(limit),
-        };
-        conn.deadline_ms = 0;
-        conn.heard_ms = self.now_ms();
+        }
     }
 
     /// Ends the connection that had the session before. [MQTT5-3.1.4-3] [MQTT3-3.1.4-2]

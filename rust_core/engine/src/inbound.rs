@@ -9,17 +9,14 @@ use std::sync::Arc;
 use pybroker_core::codec::{Ack, Packet, Publish, QoS, Version};
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::session::InboundQos2;
-use pybroker_core::topic::{self, Delay};
 
 use crate::authorizing::Clearance;
-use crate::command::Command;
 use crate::connection::{Connection, Verdict};
 use crate::counters::Metric;
-use crate::delayed::DelayedMessage;
+use crate::delayed;
 use crate::events::Cause;
-use crate::publication::{Dispatched, Inbound};
+use crate::publication::{Dispatched, Inbound, Sender};
 use crate::shard::Shard;
-use crate::sys;
 
 /// Publications of a 3.x client that wait for free QoS 2 ids: beyond this its socket is not read.
 const MAX_HELD_BYTES: usize = 256 * 1024;
@@ -259,7 +256,7 @@ impl Shard {
             && publish.properties.message_expiry_s.is_none()
             && !publish.is_retain
             && self.dispatcher.outlet.settings.message_expiry_ms == 0;
-        let mut inbound = Inbound {
+        let inbound = Inbound {
             topic,
             mount: conn.mount.as_ref(),
             qos: publish.qos,
@@ -268,12 +265,13 @@ impl Shard {
             payload: publish.payload,
             expiry_s: publish.properties.message_expiry_s,
             publisher: Some(session.id),
+            sender: Sender::Session(session),
             client_id: &session.client_id,
             is_loop_ignored: version != Version::V5 && self.dispatcher.outlet.settings.ignores_loop_deliver,
             frame: frame.filter(|_| is_plain).map(|frame| (version, frame)),
         };
         if topic.as_bytes().first() == Some(&b'$') {
-            match self.special_topic(&mut inbound) {
+            match self.special_topic(&inbound) {
                 Special::Ordinary => {}
                 Special::Done(reason) => return reason,
             }
@@ -288,49 +286,11 @@ impl Shard {
     }
 
     /// Topics that begin with `$` and mean something to the broker.
-    fn special_topic(&mut self, inbound: &mut Inbound<'_>) -> Special {
-        let settings = &self.dispatcher.outlet.settings;
+    fn special_topic(&mut self, inbound: &Inbound<'_>) -> Special {
         if inbound.topic.starts_with("$SYS/") && inbound.mount.is_none() {
             return Special::Done(ReasonCode::NotAuthorized); // Only the broker speaks for itself.
         }
-        if !settings.is_delayed_enabled || !inbound.topic.starts_with("$delayed/") {
-            return Special::Ordinary;
-        }
-        let now_ms = self.now_ms();
-        let (at_ms, topic) = match topic::parse_delayed(inbound.topic) {
-            Ok(Some((Delay::After { seconds }, topic))) => (now_ms.saturating_add(seconds.saturating_mul(1000)), topic),
-            Ok(Some((Delay::At { unix_s }, topic))) => {
-                let wait_s = unix_s.saturating_sub(sys::unix_s());
-                (now_ms.saturating_add(wait_s.saturating_mul(1000)), topic)
-            }
-            Ok(None) => return Special::Ordinary,
-            Err(_) => return Special::Done(ReasonCode::TopicNameInvalid),
-        };
-        if topic::validate_topic(topic, settings.max_topic_levels).is_err() {
-            return Special::Done(ReasonCode::TopicNameInvalid);
-        }
-        if topic.starts_with("$SYS/") {
-            return Special::Done(ReasonCode::NotAuthorized);
-        }
-        let max_delayed = settings.max_delayed;
-        inbound.frame = None;
-        let waiting = DelayedMessage::new(&Inbound { topic, properties: inbound.properties.clone(), ..*inbound });
-        let pushed = self.hub.delayed.lock().push(waiting, at_ms, max_delayed);
-        let tally = &mut self.dispatcher.outlet.tally;
-        match pushed {
-            None => {
-                tally.count(Metric::MessagesDropped);
-                tally.count(Metric::MessagesDroppedDelayedFull);
-                Special::Done(ReasonCode::QuotaExceeded)
-            }
-            Some(is_first) => {
-                tally.count(Metric::MessagesDelayed);
-                if is_first && let Some(mailbox) = self.hub.shards.first() {
-                    mailbox.push(Command::Delay);
-                }
-                Special::Done(ReasonCode::Success)
-            }
-        }
+        delayed::delay(&self.hub, &mut self.dispatcher.outlet, inbound).map_or(Special::Ordinary, Special::Done)
     }
 }
 

@@ -24,8 +24,10 @@ pub struct ListedSubscription {
 
 /// A message that waits for, or is on its way to, a client.
 pub struct ListedMessage {
-    /// Packet id in flight, place in the queue else: where the next page begins behind.
+    /// Place in the order of sending or of arrival: where the next page begins behind.
     pub position: u64,
+    /// Priority in the queue; 0 in flight.
+    pub priority: i16,
     /// The message; `None` in flight once the client has it and only PUBCOMP is awaited.
     pub message: Option<Arc<Message>>,
     /// QoS towards the client.
@@ -104,20 +106,34 @@ impl Hub {
 }
 
 impl State {
-    /// Up to `limit` messages behind `after`, in their order, and whether more follow.
+    /// Up to `limit` messages behind `after` (position and priority), in their order, and whether more follow.
+    ///
+    /// The message at `after` may have left: the page begins with what came behind it. O(messages of the session).
     #[must_use]
-    pub fn page_messages(&self, kind: MessageKind, after: Option<u64>, limit: usize) -> (Vec<ListedMessage>, bool) {
-        let mut all: Vec<ListedMessage> = match kind {
-            MessageKind::Queued => self.window.queued().map(|item| ListedMessage::of_queue(&item)).collect(),
-            MessageKind::Inflight => self.window.inflight().map(|item| ListedMessage::of_flight(&item)).collect(),
+    pub fn page_messages(
+        &self,
+        kind: MessageKind,
+        after: Option<(u64, i16)>,
+        limit: usize,
+    ) -> (Vec<ListedMessage>, bool) {
+        let follows = |position: u64, priority: i16| {
+            after.is_none_or(|(place, level)| priority < level || (priority == level && position > place))
         };
-        // In flight, packet ids wrap: the page goes on behind the id named, in the order of sending.
-        let start =
-            after.map_or(0, |after| all.iter().position(|listed| listed.position == after).map_or(0, |at| at + 1));
-        let mut rest = all.split_off(start);
-        let has_more = rest.len() > limit;
-        rest.truncate(limit);
-        (rest, has_more)
+        let mut page: Vec<ListedMessage> = match kind {
+            MessageKind::Queued => (self.window.queued())
+                .filter(|item| follows(item.position, item.entry.priority))
+                .take(limit.saturating_add(1))
+                .map(|item| ListedMessage::of_queue(&item))
+                .collect(),
+            MessageKind::Inflight => (self.window.inflight())
+                .filter(|item| follows(u64::from(item.sequence), 0))
+                .take(limit.saturating_add(1))
+                .map(|item| ListedMessage::of_flight(&item))
+                .collect(),
+        };
+        let has_more = page.len() > limit;
+        page.truncate(limit);
+        (page, has_more)
     }
 }
 
@@ -126,6 +142,7 @@ impl ListedMessage {
         let entry = item.entry;
         Self {
             position: item.position,
+            priority: entry.priority,
             message: Some(Arc::clone(&entry.message)),
             qos: entry.qos,
             is_retain: entry.is_retain,
@@ -134,7 +151,8 @@ impl ListedMessage {
 
     fn of_flight(item: &pybroker_core::session::InflightItem<'_, Arc<Message>>) -> Self {
         Self {
-            position: u64::from(item.packet_id),
+            position: u64::from(item.sequence),
+            priority: 0,
             message: item.entry.map(|entry| Arc::clone(&entry.message)),
             qos: item.entry.map_or(2, |entry| entry.qos),
             is_retain: item.entry.is_some_and(|entry| entry.is_retain),

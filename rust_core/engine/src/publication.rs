@@ -4,12 +4,35 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use pybroker_core::codec::{PublishOut, QoS, Version};
-use pybroker_core::message::{Message, NEVER};
+use pybroker_core::message::{Message, NEVER, Origin};
 use pybroker_core::session::{Entry, SmallIds};
 use pybroker_core::trie::{SharedGroup, SubscriberId, SubscriptionOptions};
 
-use crate::session::Mount;
+use crate::session::{Mount, Session};
 use crate::settings::Settings;
+
+/// Who publishes; what is told of it is put together only where a message is kept.
+#[derive(Clone, Copy)]
+pub enum Sender<'a> {
+    /// The broker itself.
+    Broker,
+    /// A session that is there.
+    Session(&'a Session),
+    /// One that may have ended.
+    Known(&'a Arc<Origin>),
+}
+
+impl Sender<'_> {
+    /// What a message keeps of it.
+    #[must_use]
+    pub fn origin(self) -> Option<Arc<Origin>> {
+        match self {
+            Self::Broker => None,
+            Self::Session(session) => Some(session.origin()),
+            Self::Known(origin) => Some(Arc::clone(origin)),
+        }
+    }
+}
 
 /// A publication as it came in.
 pub struct Inbound<'a> {
@@ -29,6 +52,8 @@ pub struct Inbound<'a> {
     pub expiry_s: Option<u32>,
     /// The publishing session.
     pub publisher: Option<SubscriberId>,
+    /// Who that is.
+    pub sender: Sender<'a>,
     /// Client id of the publisher, for the choice inside shared groups.
     pub client_id: &'a str,
     /// Whether the publisher must not get it back whatever its subscriptions say.
@@ -136,7 +161,7 @@ impl<'a> Grant<'a> {
 impl Inbound<'_> {
     /// The publication as a routed message of its own.
     #[must_use]
-    pub fn to_message(&self, deadline: u64) -> Arc<Message> {
+    pub fn to_message(&self, deadline: u64, now_ms: u64) -> Arc<Message> {
         let mut message = match self.mount {
             None => Message::new(self.topic, &self.properties, self.payload, self.qos, self.is_retain),
             Some(mount) => {
@@ -146,6 +171,8 @@ impl Inbound<'_> {
         };
         message.expires_at_ms = deadline;
         message.publisher = self.publisher.map_or(u32::MAX, |id| id.0);
+        message.origin = self.sender.origin();
+        message.published_ms = now_ms;
         Arc::new(message)
     }
 }
@@ -158,6 +185,8 @@ pub struct Run<'a> {
     pub settings: &'a Settings,
     /// Monotonic deadline; [`NEVER`] without expiry.
     pub deadline: u64,
+    /// Monotonic time of this turn.
+    pub now_ms: u64,
     /// Receivers that took it.
     pub delivered: u32,
     /// Receivers whose queue policy refuses the publisher.
@@ -170,13 +199,19 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// A pass that has reached nobody yet.
     #[must_use]
-    pub fn new(inbound: &'a Inbound<'a>, message: Option<Arc<Message>>, deadline: u64, settings: &'a Settings) -> Self {
-        Self { inbound, settings, deadline, delivered: 0, rejected: 0, present: 0, message }
+    pub fn new(
+        inbound: &'a Inbound<'a>,
+        message: Option<Arc<Message>>,
+        deadline: u64,
+        now_ms: u64,
+        settings: &'a Settings,
+    ) -> Self {
+        Self { inbound, settings, deadline, now_ms, delivered: 0, rejected: 0, present: 0, message }
     }
 
     /// The publication as a shared message; made when the first receiver needs it.
     pub fn message(&mut self) -> &Arc<Message> {
-        self.message.get_or_insert_with(|| self.inbound.to_message(self.deadline))
+        self.message.get_or_insert_with(|| self.inbound.to_message(self.deadline, self.now_ms))
     }
 
     /// What a receiver's window holds.

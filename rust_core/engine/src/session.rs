@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use pybroker_core::codec::{PublishOut, QoS};
-use pybroker_core::message::Message;
+use pybroker_core::message::{Message, Origin};
 use pybroker_core::mountpoint;
 use pybroker_core::session::{Entry, Next, Offer, Resend, SmallIds, Window};
 use pybroker_core::trie::{SubscriberId, SubscriptionKey};
@@ -49,6 +49,8 @@ pub struct Session {
     pub mount: Option<Arc<Mount>>,
     /// The tenant that it belongs to.
     pub namespace: Option<Arc<Namespace>>,
+    /// Made with the first message, or when a user name is known.
+    origin: RwLock<Option<Arc<Origin>>>,
     is_online: AtomicBool,
     claims: AtomicU64,
     subject: ArcSwapOption<Subject>,
@@ -122,11 +124,30 @@ impl Session {
             client_id: client_id.into(),
             mount,
             namespace,
+            origin: RwLock::default(),
             is_online: AtomicBool::new(false),
             claims: AtomicU64::new(0),
             subject: ArcSwapOption::empty(),
             subject_version: AtomicU32::new(0),
             state: Mutex::default(),
+        }
+    }
+
+    /// Who its messages come from.
+    #[must_use]
+    pub fn origin(&self) -> Arc<Origin> {
+        if let Some(origin) = &*self.origin.read() {
+            return Arc::clone(origin);
+        }
+        let made = || Arc::new(Origin { client_id: self.client_id.clone(), username: None });
+        Arc::clone(self.origin.write().get_or_insert_with(made))
+    }
+
+    /// Notes the user name that the client has now. Messages that it has published keep the one of their time.
+    pub fn set_username(&self, username: Option<&str>) {
+        let mut origin = self.origin.write();
+        if origin.as_ref().and_then(|known| known.username.as_deref()) != username {
+            *origin = Some(Arc::new(Origin { client_id: self.client_id.clone(), username: username.map(Into::into) }));
         }
     }
 

@@ -367,6 +367,7 @@ impl Shard {
                     self.close(conn, cause, reason, None);
                 }
             }
+            Command::KeepAlive { conn, keep_alive_s } => self.change_keep_alive(conn, keep_alive_s),
             Command::Delay => self.schedule_delayed(),
             Command::Stop { reason, drain_ms } => self.stop(reason, drain_ms),
         }
@@ -388,6 +389,13 @@ impl Shard {
         }
         self.is_stopping = true;
         self.fine.schedule(self.now_ms() + drain_ms, Due::Stop);
+    }
+
+    fn change_keep_alive(&mut self, id: ConnId, keep_alive_s: u16) {
+        let Some(mut conn) = self.take(id) else { return };
+        conn.silence_ms = self.silence_ms(&conn, keep_alive_s);
+        conn.heard_ms = self.now_ms();
+        self.check(conn);
     }
 
     fn schedule_delayed(&mut self) {

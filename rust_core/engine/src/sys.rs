@@ -234,6 +234,13 @@ pub fn now_ms() -> u64 {
     seconds * 1000 + nanos / 1_000_000
 }
 
+/// Milliseconds of the wall clock since 1970, for what is shown to people.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
+}
+
 /// Seconds of the wall clock since 1970, for times that clients name absolutely.
 #[must_use]
 pub fn unix_s() -> u64 {

@@ -130,6 +130,13 @@ impl PyEngine {
         self.engine.create_session(client_id, mountpoint, namespace.unwrap_or_default()).0
     }
 
+    #[pyo3(signature = (session, username))]
+    fn set_username(&self, session: i64, username: Option<&str>) {
+        if let Some(session) = subscriber(session).and_then(|id| self.engine.hub.session(id)) {
+            session.set_username(username);
+        }
+    }
+
     fn drop_session(&self, session: i64) {
         if let Some(id) = subscriber(session) {
             self.engine.drop_session(id);
@@ -179,6 +186,11 @@ impl PyEngine {
     fn release(&self, conn: u64, packet_id: u16) {
         let conn = ConnId(conn);
         self.engine.command(conn, Command::Release { conn, packet_id });
+    }
+
+    fn set_keep_alive(&self, conn: u64, keep_alive_s: u16) {
+        let conn = ConnId(conn);
+        self.engine.command(conn, Command::KeepAlive { conn, keep_alive_s });
     }
 
     fn disconnect(&self, conn: u64, reason: i64, cause: usize) -> PyResult<()> {

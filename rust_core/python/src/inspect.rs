@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use pybroker_core::codec::{Property, PropertyId, PropertyValue};
-use pybroker_core::message::Message;
+use pybroker_core::message::{Message, Origin};
 use pybroker_core::topic;
 use pybroker_core::trie::Cursor;
+use pybroker_engine::delayed::ListedDelayed;
 use pybroker_engine::inspect::{ListedSubscription, MessageKind};
 use pybroker_engine::sys;
 use pyo3::prelude::*;
@@ -14,16 +15,42 @@ use pyo3::types::PyBytes;
 use crate::engine::{PyEngine, subscriber};
 use crate::error::{key_error, value_error};
 
-type RetainedRow<'py> = (String, Bound<'py, PyBytes>, u8, i64, i64);
-type MessageRow<'py> = (u64, String, u8, bool, Bound<'py, PyBytes>, i64);
+/// Client id and user name of the publisher, `None` for the broker itself, and wall time of the publication in ms.
+type OriginRow = (Option<String>, Option<String>, i64);
+type RetainedRow<'py> = (String, Bound<'py, PyBytes>, u8, i64, OriginRow);
+type MessageRow<'py> = (u64, i16, String, u8, bool, Bound<'py, PyBytes>, OriginRow);
+type DelayedRow<'py> = ((u64, u64), String, u8, Bound<'py, PyBytes>, i64, OriginRow);
 type SubscriptionRow = (u32, String, u8, u32);
 
 fn row_of_subscription(listed: ListedSubscription) -> SubscriptionRow {
     (listed.session.0, listed.filter, listed.options, listed.subscription_id)
 }
 
-fn publisher_of(message: &Message) -> i64 {
-    if message.publisher == u32::MAX { -1 } else { i64::from(message.publisher) }
+/// Turns monotonic times into those of the wall clock, which may have been set since.
+struct WallClock {
+    now_ms: u64,
+    unix_ms: u64,
+}
+
+impl WallClock {
+    fn new() -> Self {
+        Self { now_ms: sys::now_ms(), unix_ms: sys::unix_ms() }
+    }
+
+    fn wall_ms(&self, monotonic_ms: u64) -> i64 {
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        signed(self.unix_ms).saturating_add(signed(monotonic_ms)).saturating_sub(signed(self.now_ms))
+    }
+
+    fn origin(&self, origin: Option<&Origin>, published_ms: u64) -> OriginRow {
+        let client_id = origin.map(|origin| origin.client_id.to_string());
+        let username = origin.and_then(|origin| origin.username.as_deref().map(str::to_owned));
+        (client_id, username, self.wall_ms(published_ms))
+    }
+
+    fn origin_of(&self, message: &Message) -> OriginRow {
+        self.origin(message.origin.as_deref(), message.published_ms)
+    }
 }
 
 fn next_of(cursor: Option<Cursor>) -> i64 {
@@ -34,13 +61,20 @@ fn cursor_of(number: i64) -> PyResult<Cursor> {
     u64::try_from(number).map(Cursor::from_bits).map_err(|_| key_error("cursor", &format!("not negative: {number}")))
 }
 
-fn retained_row<'py>(py: Python<'py>, message: &Arc<Message>, now_ms: u64) -> RetainedRow<'py> {
+fn retained_row<'py>(py: Python<'py>, message: &Arc<Message>, clock: &WallClock) -> RetainedRow<'py> {
+    let now_ms = clock.now_ms;
     let left_ms = match message.remaining_s(now_ms) {
         None => -1,
         Some(_) => i64::try_from(message.expires_at_ms.saturating_sub(now_ms)).unwrap_or(i64::MAX),
     };
     let payload = PyBytes::new(py, message.payload());
-    (message.topic().to_owned(), payload, message.qos as u8, left_ms, publisher_of(message))
+    (message.topic().to_owned(), payload, message.qos as u8, left_ms, clock.origin_of(message))
+}
+
+fn delayed_row<'py>(py: Python<'py>, listed: &ListedDelayed, clock: &WallClock) -> DelayedRow<'py> {
+    let payload = PyBytes::new(py, &listed.payload);
+    let origin = clock.origin(listed.origin.as_deref(), listed.published_ms);
+    (listed.id, listed.topic.clone(), listed.qos as u8, payload, clock.wall_ms(listed.id.0), origin)
 }
 
 #[pymethods]
@@ -72,7 +106,8 @@ impl PyEngine {
         cursor: i64,
         limit: usize,
     ) -> PyResult<(Vec<RetainedRow<'py>>, i64)> {
-        let now_ms = sys::now_ms();
+        let clock = WallClock::new();
+        let now_ms = clock.now_ms;
         let retained = &self.engine.hub.retained;
         let (page, next) = match filter {
             None => {
@@ -88,38 +123,63 @@ impl PyEngine {
                 (page, next)
             }
         };
-        Ok((page.iter().map(|message| retained_row(py, message, now_ms)).collect(), next))
+        Ok((page.iter().map(|message| retained_row(py, message, &clock)).collect(), next))
     }
 
+    #[pyo3(signature = (session, kind, after, limit))]
     fn session_messages<'py>(
         &self,
         py: Python<'py>,
         session: i64,
         kind: &str,
-        after: i64,
+        after: Option<(u64, i16)>,
         limit: usize,
-    ) -> PyResult<(Vec<MessageRow<'py>>, i64)> {
+    ) -> PyResult<(Vec<MessageRow<'py>>, bool)> {
         let kind = match kind {
             "mqueue" => MessageKind::Queued,
             "inflight" => MessageKind::Inflight,
             _ => return Err(key_error("kind", &format!("mqueue or inflight: {kind}"))),
         };
-        let after = u64::try_from(after).ok();
         let page = subscriber(session)
             .and_then(|id| self.engine.with_session(id, |_, state| state.page_messages(kind, after, limit)));
-        let Some((page, has_more)) = page else { return Ok((Vec::new(), -1)) };
-        let last = page.last().map_or(-1, |listed| i64::try_from(listed.position).unwrap_or(-1));
+        let Some((page, has_more)) = page else { return Ok((Vec::new(), false)) };
+        let clock = WallClock::new();
         let rows = page
             .into_iter()
             .map(|listed| {
                 let message = listed.message.as_ref();
                 let topic = message.map_or_else(String::new, |message| message.topic().to_owned());
                 let payload = PyBytes::new(py, message.map_or(&[][..], |message| message.payload()));
-                let publisher = message.map_or(-1, |message| publisher_of(message));
-                (listed.position, topic, listed.qos, listed.is_retain, payload, publisher)
+                let origin = message.map_or((None, None, 0), |message| clock.origin_of(message));
+                (listed.position, listed.priority, topic, listed.qos, listed.is_retain, payload, origin)
             })
             .collect();
-        Ok((rows, if has_more { last } else { -1 }))
+        Ok((rows, has_more))
+    }
+
+    #[pyo3(signature = (after, limit))]
+    fn page_delayed<'py>(
+        &self,
+        py: Python<'py>,
+        after: Option<(u64, u64)>,
+        limit: usize,
+    ) -> (Vec<DelayedRow<'py>>, bool) {
+        let (page, has_more) = py.detach(|| self.engine.hub.delayed.lock().page(after, limit));
+        let clock = WallClock::new();
+        (page.iter().map(|listed| delayed_row(py, listed, &clock)).collect(), has_more)
+    }
+
+    fn delayed_get<'py>(&self, py: Python<'py>, number: (u64, u64)) -> Option<DelayedRow<'py>> {
+        let listed = self.engine.hub.delayed.lock().get(number)?;
+        Some(delayed_row(py, &listed, &WallClock::new()))
+    }
+
+    fn delayed_remove(&self, number: (u64, u64)) -> bool {
+        self.engine.hub.delayed.lock().remove(number)
+    }
+
+    fn delayed_remove_topic(&self, py: Python<'_>, topic: &str) -> usize {
+        py.detach(|| self.engine.hub.delayed.lock().remove_topic(topic))
     }
 }
 

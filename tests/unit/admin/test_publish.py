@@ -17,8 +17,8 @@ def subscribed(api: Api, filter: str = "t/#", qos: int = 2) -> int:
 
 
 def received(api: Api, slot: int) -> list[tuple[str, int, bytes]]:
-    rows, _ = api.control.plane.engine.session_messages(slot, "mqueue", -1, 1_000)
-    return [(row[1], row[2], row[4]) for row in rows]
+    rows, _ = api.control.plane.engine.session_messages(slot, "mqueue", None, 1_000)
+    return [(row[2], row[3], row[5]) for row in rows]
 
 
 async def publish(api: Api, body: object, path: str = "/publish") -> httpx.Response:
@@ -104,8 +104,9 @@ async def test_delayed_message_is_accepted_and_comes_later(api: Api) -> None:
     slot = subscribed(api)
     assert (await publish(api, {"topic": "$delayed/0/t/1", "payload": "x"})).status_code == 200
     assert (await publish(api, {"topic": "$delayed/3600/t/2", "payload": "x"})).status_code == 200
-    await api.log_in()
+    api.control.plane.engine.turn()
     assert [topic for topic, _, _ in received(api, slot)] == ["t/1"]
+    assert api.control.plane.engine.stats()["delayed"] == 1
 
 
 async def test_bulk_answers_each_message_in_order(api: Api) -> None:

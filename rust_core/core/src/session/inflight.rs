@@ -186,9 +186,14 @@ impl<M> Inflight<M> {
 
     /// Returns the ids in the order of first sending. O(n log n).
     pub(super) fn ordered_ids(&self) -> Vec<u16> {
+        self.ordered().into_iter().map(|(_, packet_id)| packet_id).collect()
+    }
+
+    /// Returns the sequence numbers and ids in the order of first sending. O(n log n).
+    pub(super) fn ordered(&self) -> Vec<(u32, u16)> {
         let mut order: Vec<(u32, u16)> = self.slots.iter().map(|(&id, slot)| (slot.sequence, id)).collect();
         order.sort_unstable();
-        order.into_iter().map(|(_, packet_id)| packet_id).collect()
+        order
     }
 
     /// Takes out the unacknowledged QoS 1 messages of shared subscriptions, oldest first.

@@ -70,6 +70,8 @@ pub enum Next<'a, M> {
 pub struct InflightItem<'a, M> {
     /// The id it goes by.
     pub packet_id: u16,
+    /// Place in the order of first sending.
+    pub sequence: u32,
     /// The message, or `None` once the client has it and only PUBCOMP is awaited.
     pub entry: Option<&'a Entry<M>>,
 }
@@ -277,8 +279,9 @@ impl<M> Window<M> {
 
     /// Walks over the open exchanges in the order of first sending. Sorts first: O(n log n).
     pub fn inflight(&self) -> impl Iterator<Item = InflightItem<'_, M>> {
-        self.inflight.ordered_ids().into_iter().map(|packet_id| InflightItem {
+        self.inflight.ordered().into_iter().map(|(sequence, packet_id)| InflightItem {
             packet_id,
+            sequence,
             entry: match self.inflight.get(packet_id) {
                 Some(Resend::Publish { entry, .. }) => Some(entry),
                 _ => None,

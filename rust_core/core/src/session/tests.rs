@@ -226,7 +226,7 @@ fn the_message_is_let_go_at_pubrec() {
     window.on_pubrec(1, false);
     assert_eq!(Arc::strong_count(&message), 1);
     let open: Vec<_> = window.inflight().collect();
-    assert_eq!(open, [InflightItem { packet_id: 1, entry: None }]);
+    assert_eq!(open, [InflightItem { packet_id: 1, sequence: 0, entry: None }]);
 }
 
 #[test]
