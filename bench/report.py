@@ -271,9 +271,8 @@ def main() -> None:
     found = read(options.results)
     if not found:
         parser.error(f"no results: {options.results}: a file is named {', '.join(one.file for one in SECTIONS)}.json")
-    print(
-        f"written: docs/benchmarks.md, {write(found, options.root, admin.section(options.results))} charts in docs/images"
-    )
+    count = write(found, options.root, admin.section(options.results))
+    print(f"written: docs/benchmarks.md, {count} charts in docs/images")
 
 
 if __name__ == "__main__":
