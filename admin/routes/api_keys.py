@@ -1,5 +1,7 @@
 """Keys of the API."""
 
+from functools import partial
+
 import msgspec
 
 from admin.schemas.api_keys import ApiKey, CreateApiKey, KeyScope, KeyScopes, UpdateApiKey
@@ -72,101 +74,63 @@ async def list_key_scopes(call: Call[NoBody, NoQuery]) -> KeyScopes:
     return KeyScopes(scopes=[KeyScope(name=name, desc=DESCRIPTIONS[name]) for name in GENERIC])
 
 
+_row = partial(Row, tag=_TAG, query=NoQuery, accepts_keys=False)
+_read = partial(_row, method="GET", request=NoBody, status=200, access=Access.READER, audit="never")
+_write = partial(_row, access=Access.NAMESPACE_ADMINISTRATOR, scope="api_key_management", audit="always")
+
 ROWS = (
-    Row(
-        method="GET",
+    _read(
         path="/api_key",
         handler=list_keys,
         summary="List API keys",
-        tag=_TAG,
-        request=NoBody,
-        query=NoQuery,
         reply=list[ApiKey],
-        status=200,
-        access=Access.READER,
         scope="api_key_management",
-        audit="never",
         errors=(),
-        accepts_keys=False,
     ),
-    Row(
+    _write(
         method="POST",
         path="/api_key",
         handler=create_key,
         summary="Create an API key",
-        tag=_TAG,
         request=CreateApiKey,
-        query=NoQuery,
         reply=ApiKey,
         status=200,
-        access=Access.NAMESPACE_ADMINISTRATOR,
-        scope="api_key_management",
-        audit="always",
         errors=("BAD_REQUEST", "FORBIDDEN"),
-        accepts_keys=False,
     ),
-    Row(
-        method="GET",
+    _read(
         path="/api_key/:name",
         handler=get_key,
         summary="Show an API key",
-        tag=_TAG,
-        request=NoBody,
-        query=NoQuery,
         reply=ApiKey,
-        status=200,
-        access=Access.READER,
         scope="api_key_management",
-        audit="never",
         errors=("NOT_FOUND",),
-        accepts_keys=False,
     ),
-    Row(
+    _write(
         method="PUT",
         path="/api_key/:name",
         handler=update_key,
         summary="Change an API key",
-        tag=_TAG,
         request=UpdateApiKey,
-        query=NoQuery,
         reply=ApiKey,
         status=200,
-        access=Access.NAMESPACE_ADMINISTRATOR,
-        scope="api_key_management",
-        audit="always",
         errors=("BAD_REQUEST", "NOT_FOUND"),
-        accepts_keys=False,
     ),
-    Row(
+    _write(
         method="DELETE",
         path="/api_key/:name",
         handler=delete_key,
         summary="Delete an API key",
-        tag=_TAG,
         request=NoBody,
-        query=NoQuery,
         reply=None,
         status=204,
-        access=Access.NAMESPACE_ADMINISTRATOR,
-        scope="api_key_management",
-        audit="always",
         errors=("NOT_FOUND",),
-        accepts_keys=False,
     ),
-    Row(
-        method="GET",
+    _read(
         path="/api_key_scopes",
         handler=list_key_scopes,
         summary="List the scopes of API keys",
-        tag=_TAG,
-        request=NoBody,
-        query=NoQuery,
         reply=KeyScopes,
-        status=200,
-        access=Access.READER,
         scope=PUBLIC,
-        audit="never",
         errors=(),
-        accepts_keys=False,
     ),
 )

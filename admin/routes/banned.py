@@ -43,25 +43,24 @@ async def clear_bans(call: Call[NoBody, NoQuery]) -> None:
     await call.control.bans.clear()
 
 
-_row = partial(Row, tag="Banned", scope="connections", query=NoQuery)
+_row = partial(Row, tag="Banned", scope="connections")
+_write = partial(_row, query=NoQuery, access=Access.ADMINISTRATOR, audit="always")
 
 ROWS = (
-    Row(
+    _row(
         method="GET",
         path="/banned",
         handler=list_bans,
         summary="List bans",
-        tag="Banned",
         request=NoBody,
         query=BanQuery,
         reply=Page[Ban],
         status=200,
         access=Access.READER,
-        scope="connections",
         audit="never",
         errors=("BAD_REQUEST",),
     ),
-    _row(
+    _write(
         method="POST",
         path="/banned",
         handler=create_ban,
@@ -69,11 +68,9 @@ ROWS = (
         request=CreateBan,
         reply=Ban,
         status=200,
-        access=Access.ADMINISTRATOR,
-        audit="always",
         errors=("BAD_REQUEST",),
     ),
-    _row(
+    _write(
         method="DELETE",
         path="/banned",
         handler=clear_bans,
@@ -81,11 +78,9 @@ ROWS = (
         request=NoBody,
         reply=None,
         status=204,
-        access=Access.ADMINISTRATOR,
-        audit="always",
         errors=(),
     ),
-    _row(
+    _write(
         method="DELETE",
         path="/banned/:as/:who",
         handler=delete_ban,
@@ -93,8 +88,6 @@ ROWS = (
         request=NoBody,
         reply=None,
         status=204,
-        access=Access.ADMINISTRATOR,
-        audit="always",
         errors=("BAD_REQUEST", "NOT_FOUND"),
     ),
 )

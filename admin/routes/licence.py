@@ -1,5 +1,7 @@
 """The connection quota, in the words of EMQX's licence."""
 
+from functools import partial
+
 from admin.schemas.licence import (
     HighWatermark,
     History,
@@ -55,80 +57,46 @@ async def list_peaks(call: Call[NoBody, HistoryQuery]) -> History:
     return History(period=call.query.period, count=len(rows), data=rows)
 
 
+_row = partial(Row, tag=_TAG, status=200, scope="license")
+_read = partial(_row, method="GET", request=NoBody, access=Access.READER, audit="never", errors=())
+_write = partial(_row, query=NoQuery, access=Access.ADMINISTRATOR, audit="always", errors=("BAD_REQUEST",))
+
 ROWS = (
-    Row(
-        method="GET",
+    _read(
         path="/license",
         handler=show_licence,
         summary="Show the connection quota",
-        tag=_TAG,
-        request=NoBody,
         query=NoQuery,
         reply=LicenceInfo,
-        status=200,
-        access=Access.READER,
-        scope="license",
-        audit="never",
-        errors=(),
     ),
-    Row(
+    _write(
         method="POST",
         path="/license",
         handler=use_key,
         summary="Take a licence key; only `default` is accepted",
-        tag=_TAG,
         request=LicenceKey,
-        query=NoQuery,
         reply=LicenceInfo,
-        status=200,
-        access=Access.ADMINISTRATOR,
-        scope="license",
-        audit="always",
-        errors=("BAD_REQUEST",),
     ),
-    Row(
-        method="GET",
+    _read(
         path="/license/setting",
         handler=show_settings,
         summary="Show the watermarks of the quota",
-        tag=_TAG,
-        request=NoBody,
         query=NoQuery,
         reply=LicenceSettings,
-        status=200,
-        access=Access.READER,
-        scope="license",
-        audit="never",
-        errors=(),
     ),
-    Row(
+    _write(
         method="PUT",
         path="/license/setting",
         handler=update_settings,
         summary="Change the watermarks of the quota",
-        tag=_TAG,
         request=UpdateLicenceSettings,
-        query=NoQuery,
         reply=LicenceSettings,
-        status=200,
-        access=Access.ADMINISTRATOR,
-        scope="license",
-        audit="always",
-        errors=("BAD_REQUEST",),
     ),
-    Row(
-        method="GET",
+    _read(
         path="/license/session_hwm_history",
         handler=list_peaks,
         summary="List the most sessions of days or months",
-        tag=_TAG,
-        request=NoBody,
         query=HistoryQuery,
         reply=History,
-        status=200,
-        access=Access.READER,
-        scope="license",
-        audit="never",
-        errors=(),
     ),
 )

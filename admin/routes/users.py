@@ -1,5 +1,7 @@
 """Users of the dashboard, their passwords and their second factor."""
 
+from functools import partial
+
 import structlog
 
 from admin.schemas.users import BackendQuery, ChangePassword, CreateUser, EnableMfa, Scope, Scopes, UpdateUser, User
@@ -72,132 +74,104 @@ def _backend(call: Call[EnableMfa, BackendQuery] | Call[NoBody, BackendQuery]) -
     return call.caller.backend if call.caller.is_user(call.params["username"]) else LOCAL
 
 
+_row = partial(Row, tag=_TAG)
+_read = partial(
+    _row, method="GET", request=NoBody, query=NoQuery, status=200, access=Access.READER, audit="never", errors=()
+)
+_write = partial(_row, audit="always", accepts_keys=False)
+
 ROWS = (
-    Row(
-        method="GET",
+    _read(
         path="/users",
         handler=list_users,
         summary="List users",
-        tag=_TAG,
-        request=NoBody,
-        query=NoQuery,
         reply=list[User],
-        status=200,
-        access=Access.READER,
         scope="user_management",
-        audit="never",
-        errors=(),
         accepts_keys=False,
     ),
-    Row(
+    _write(
         method="POST",
         path="/users",
         handler=create_user,
         summary="Create a user",
-        tag=_TAG,
         request=CreateUser,
         query=NoQuery,
         reply=User,
         status=200,
         access=Access.ADMINISTRATOR,
         scope="user_management",
-        audit="always",
         errors=("BAD_REQUEST",),
-        accepts_keys=False,
     ),
-    Row(
+    _write(
         method="PUT",
         path="/users/:username",
         handler=update_user,
         summary="Change a user",
-        tag=_TAG,
         request=UpdateUser,
         query=BackendQuery,
         reply=User,
         status=200,
         access=Access.ADMINISTRATOR,
         scope="user_management",
-        audit="always",
         errors=("NOT_ALLOWED", "USER_NOT_FOUND"),
-        accepts_keys=False,
     ),
-    Row(
+    _write(
         method="DELETE",
         path="/users/:username",
         handler=delete_user,
         summary="Delete a user",
-        tag=_TAG,
         request=NoBody,
         query=BackendQuery,
         reply=None,
         status=204,
         access=Access.ADMINISTRATOR,
         scope="user_management",
-        audit="always",
         errors=("NOT_ALLOWED", "USER_NOT_FOUND"),
-        accepts_keys=False,
     ),
-    Row(
+    _write(
         method="POST",
         path="/users/:username/change_pwd",
         handler=change_password,
         summary="Change a password",
-        tag=_TAG,
         request=ChangePassword,
         query=NoQuery,
         reply=None,
         status=204,
         access=Access.SELF,
         scope="user_management",
-        audit="always",
         errors=("ERROR_PWD_NOT_MATCH", "USER_NOT_FOUND", "TOO_MANY_REQUESTS", "SERVICE_UNAVAILABLE"),
-        accepts_keys=False,
     ),
-    Row(
+    _write(
         method="POST",
         path="/users/:username/mfa",
         handler=enable_mfa,
         summary="Set up a second factor",
-        tag=_TAG,
         request=EnableMfa,
         query=BackendQuery,
         reply=None,
         status=204,
         access=Access.SELF,
         scope="mfa_management",
-        audit="always",
         errors=("USER_NOT_FOUND", "MFA_LOCKED", "MFA_SELF_ONLY", "MFA_MGMT_REQUIRED"),
-        accepts_keys=False,
     ),
-    Row(
+    _write(
         method="DELETE",
         path="/users/:username/mfa",
         handler=disable_mfa,
         summary="Switch a second factor off",
-        tag=_TAG,
         request=NoBody,
         query=BackendQuery,
         reply=None,
         status=204,
         access=Access.SELF,
         scope="mfa_management",
-        audit="always",
         errors=("USER_NOT_FOUND", "MFA_LOCKED", "MFA_SELF_ONLY", "MFA_MGMT_REQUIRED"),
-        accepts_keys=False,
     ),
-    Row(
-        method="GET",
+    _read(
         path="/user_scopes",
         handler=list_scopes,
         summary="List the scopes of users",
-        tag=_TAG,
-        request=NoBody,
-        query=NoQuery,
         reply=Scopes,
-        status=200,
-        access=Access.READER,
         scope=PUBLIC,
-        audit="never",
-        errors=(),
     ),
 )
