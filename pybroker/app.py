@@ -26,10 +26,11 @@ from admin.server import HttpServer
 from pybroker import __version__
 from pybroker._core import Engine
 from pybroker.auth.authentication import Authentication
-from pybroker.auth.authorizer import Authorizer
+from pybroker.auth.authorizer import Authorizer, template_characters
 from pybroker.auth.banned import BanList
 from pybroker.auth.chain import AuthenticationChain
 from pybroker.auth.flapping import FlappingDetector
+from pybroker.auth.sources.opener import Openers
 from pybroker.clock import Clock
 from pybroker.config.schema import Config
 from pybroker.control.configuration import Configuration, open_configuration
@@ -117,7 +118,7 @@ def build_plane(
     counters = Counters(engine, events)
     settings = connect_settings(config.mqtt)
     call_later = asyncio.get_running_loop().call_later
-    authorizer = Authorizer(engine, config.authorization, config.security_profile)
+    authorizer = build_authorizer(engine, config, clock)
     sessions = Sessions(
         engine,
         registry,
@@ -164,6 +165,13 @@ def build_plane(
     )
 
 
+def build_authorizer(engine: Engine, config: Config, clock: Clock) -> Authorizer:
+    """Build access control; its sources are opened by `apply`."""
+    settings, profile = config.authorization, config.security_profile
+    openers = Openers(clock, settings.node_cache, profile, template_characters(settings.topic_template_allow))
+    return Authorizer(engine, settings, profile, openers=openers)
+
+
 class Broker:
     """One broker and its parts. Built on the running loop by `run`.
 
@@ -200,6 +208,8 @@ class Broker:
             plane = build_plane(configuration, self._clock, supervisor, self._set_log_level)
             control = await self._open_control(stack, configuration, database, plane)
             stack.push_async_callback(supervisor.stop)
+            await plane.authorizer.apply(config.authorization)
+            stack.push_async_callback(plane.authorizer.close)
             self._watch_signals(stack)
             self._start_plane(stack, plane)
             self._watch_hang_up(stack, plane.listeners)

@@ -204,7 +204,7 @@ class Principal(Protocol):
 
 
 class Authorizer(Protocol):
-    """Access control as far as the plane asks it. What the core can judge it judges; remote sources take a coroutine."""
+    """Access control as far as the plane asks it; only what a remote source must judge is a coroutine."""
 
     @property
     def disconnects(self) -> bool:

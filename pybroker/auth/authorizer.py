@@ -11,8 +11,10 @@ from typing import Literal, NamedTuple, TypeAlias
 import structlog
 
 from pybroker._core import AccessChain, AccessRules, AccessSubject, Engine, Will, topic_matches
+from pybroker.auth.answer_cache import AnswerCache
 from pybroker.auth.precondition import Precondition, Preconditions
 from pybroker.auth.sources.built_in import BuiltInRules
+from pybroker.auth.sources.opener import Openers
 from pybroker.auth.sources.source import Action, Answer, OpenSource, Question
 from pybroker.config.sections.access import AuthorizationSettings, Source, TopicTemplateAllow
 from pybroker.errors import ConfigError
@@ -64,7 +66,7 @@ class Authorizer:
         settings: what holds from the beginning, but for sources that must be opened: those wait for `apply`.
         profile: what failures and placeholders without a value do.
         preconditions: compiles what sources may demand.
-        openers: how a source of each type but the built-in one is opened; they raise `ConfigError`.
+        openers: of the sources that are not in the database; `None`: there are none.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Authorizer:
         settings: AuthorizationSettings,
         profile: Profile = "legacy",
         preconditions: Preconditions | None = None,
-        openers: Mapping[str, Callable[[Source], Awaitable[OpenSource]]] | None = None,
+        openers: Openers | None = None,
     ) -> None:
         check_excludes(settings)
         self.profile: Profile = profile
@@ -83,7 +85,7 @@ class Authorizer:
         )
         self._engine = engine
         self._preconditions = preconditions or Preconditions()
-        self._openers = openers or {}
+        self._openers = openers
         self._opened: dict[str, OpenSource] = {}
         self._on_change: Callable[[], None] = lambda: None
         self._version = 0
@@ -109,7 +111,7 @@ class Authorizer:
             ConfigError: names the source that cannot be opened; nothing has changed.
         """
         check_excludes(settings)
-        before = self._opened
+        before, openers = self._opened, self._openers
         opened: dict[str, OpenSource] = {}
         try:
             for source in settings.sources:
@@ -117,12 +119,14 @@ class Authorizer:
                 current = before.get(source.type)
                 if current is not None and current.source == source:
                     opened[source.type] = current
-                elif source.enable and source.type in self._openers:
-                    opened[source.type] = await self._openers[source.type](source)
+                elif source.enable and openers is not None and source.type in openers.by_type:
+                    opened[source.type] = await openers.by_type[source.type](source)
         except BaseException:
             await _close(opened, before)
             raise
         self.settings, self._opened = settings, opened
+        if openers is not None:
+            openers.answers.settings = settings.node_cache
         for one in opened.values():
             one.forget()
         self._put_in_force()
@@ -131,6 +135,11 @@ class Authorizer:
     async def close(self) -> None:
         """Give back what the sources hold."""
         await _close(self._opened, {})
+
+    @property
+    def answers(self) -> AnswerCache[Answer] | None:
+        """The node cache: answers of remote sources, shared by all connections; `None`: there can be none."""
+        return None if self._openers is None else self._openers.answers
 
     @property
     def version(self) -> int:

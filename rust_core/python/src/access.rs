@@ -252,6 +252,7 @@ impl PyEngine {
 
     #[pyo3(signature = (asker, action, topic, qos=0, retain=false, *, step=0, counts=true))]
     #[expect(clippy::too_many_arguments, reason = "the question as access control puts it")]
+    #[expect(clippy::needless_pass_by_value, reason = "as PyO3 hands it over")]
     fn check_access(
         &self,
         asker: Asker<'_>,

@@ -7,16 +7,19 @@ import pytest
 
 from pybroker._core import AccessClient, AccessRules, AccessSubject, Engine
 from pybroker.auth.authorizer import Authorizer
+from pybroker.auth.sources.opener import Openers
 from pybroker.auth.sources.source import Answer, Question
 from pybroker.config.sections.access import (
     AuthorizationSettings,
     BuiltInSource,
     DecisionCache,
     HttpSource,
+    NodeCache,
     Source,
 )
 from pybroker.errors import ConfigError
 from pybroker.types import Filter, Topic
+from tests.support.clock import FakeClock
 
 BUILT_IN = BuiltInSource(type="built_in_database")
 REMOTE = HttpSource(type="http")
@@ -52,12 +55,14 @@ class House:
     def __init__(self, profile: str = "legacy", **settings: object) -> None:
         self.engine = Engine(0, "n")
         self.remotes: list[Remote] = []
+        openers = Openers(FakeClock(), NodeCache())
+        openers.open_http = self.open  # type: ignore[method-assign]  # nothing is asked over the network here
         self.settings = AuthorizationSettings(**settings)  # type: ignore[arg-type]  # each test names fields that exist
         self.authorizer = Authorizer(
             self.engine,
             self.settings,
             profile,  # type: ignore[arg-type]  # one of the two words
-            openers={"http": self.open},
+            openers=openers,
         )
         assert self.engine.create_session("c", "") == 0
         self.sit("c")
