@@ -30,6 +30,7 @@ from pybroker.auth.authorizer import Authorizer, template_characters
 from pybroker.auth.banned import BanList
 from pybroker.auth.chain import AuthenticationChain
 from pybroker.auth.flapping import FlappingDetector
+from pybroker.auth.revocation import Revoker
 from pybroker.auth.sources.opener import Openers
 from pybroker.clock import Clock
 from pybroker.config.schema import Config
@@ -153,6 +154,7 @@ def build_plane(
         publisher=Publisher(engine, authorizer, supervisor.spawn),
         locks=locks,
         authorizer=authorizer,
+        revoker=Revoker(engine, registry, locks, events, authorizer),
         authentication=authentication,
         bans=bans,
         flapping=flapping,
@@ -228,6 +230,7 @@ class Broker:
             supervisor.spawn_restarting("sys_heartbeat", plane.sys_topics.run_heartbeat)
             supervisor.spawn_restarting("sys_statistics", plane.sys_topics.run_statistics)
             supervisor.spawn_restarting("retained_sweep", plane.retained.run)
+            supervisor.spawn_restarting("revocation", plane.revoker.run)
             supervisor.spawn_restarting("certificates", plane.listeners.certificates.run)
             await self._serve()
         if self._failure:

@@ -9,6 +9,7 @@ from pybroker.auth.authentication import Authentication
 from pybroker.auth.authorizer import Authorizer
 from pybroker.auth.banned import BanList
 from pybroker.auth.flapping import FlappingDetector
+from pybroker.auth.revocation import Revoker
 from pybroker.events import EventBus
 from pybroker.listeners.service import ListenerService
 from pybroker.metrics.counters import Counters
@@ -38,6 +39,7 @@ class Plane(msgspec.Struct, frozen=True, kw_only=True):
     publisher: Publisher
     locks: ExclusiveLocks
     authorizer: Authorizer
+    revoker: Revoker
     authentication: Authentication
     bans: BanList
     flapping: FlappingDetector
