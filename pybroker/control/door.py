@@ -148,7 +148,7 @@ async def open_control(
         operations = await _open_operations(configuration, database, plane, clock, about)
         namespaces = identity["namespaces"]
         authorization = await open_authorization(
-            configuration, operations["configs"], database, plane, clock, namespaces
+            configuration, operations["configs"], operations["clients"], database, plane, clock, namespaces
         )
         authentication = await open_authentication(configuration, operations["configs"], database, plane, namespaces)
         tenancy = Tenancy(namespaces, plane, authorization.rules.lists, operations["alarms"], Kicker(plane))

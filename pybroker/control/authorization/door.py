@@ -5,14 +5,18 @@ import asyncio
 import msgspec
 
 from pybroker.clock import Clock
+from pybroker.control.authorization.explain import Explainer
 from pybroker.control.authorization.importer import RuleImporter
+from pybroker.control.authorization.kept import KeptDecisions
 from pybroker.control.authorization.lists import RuleLists
 from pybroker.control.authorization.rates import SAMPLE_S, Rates
 from pybroker.control.authorization.records import RuleRecords
 from pybroker.control.authorization.rules import RuleBook
 from pybroker.control.authorization.settings import AccessSettings
+from pybroker.control.authorization.simulate import Simulator
 from pybroker.control.authorization.sources import Sources
 from pybroker.control.authorization.statistics import StatisticsView
+from pybroker.control.clients import Clients
 from pybroker.control.configs import Configs
 from pybroker.control.configuration import Configuration
 from pybroker.control.namespaces.managed import ManagedNamespaces
@@ -29,6 +33,9 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True):
     settings: AccessSettings
     sources: Sources
     statistics: StatisticsView
+    explainer: Explainer
+    simulator: Simulator
+    kept: KeptDecisions
 
     async def run(self) -> None:
         """Take the samples behind the rates until cancelled."""
@@ -40,6 +47,7 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True):
 async def open_authorization(
     configuration: Configuration,
     configs: Configs,
+    clients: Clients,
     database: Database,
     plane: Plane,
     clock: Clock,
@@ -62,4 +70,7 @@ async def open_authorization(
         settings=settings,
         sources=sources,
         statistics=StatisticsView(plane.counters, rules, sources, settings, rates, clock),
+        explainer=Explainer(plane, rules),
+        simulator=Simulator(plane, rules),
+        kept=KeptDecisions(plane, clients, clock),
     )
