@@ -19,6 +19,7 @@ from tests.support.broker import Broker, Setting
 from tests.support.ledger import Changes, Ledger, Thing
 
 _PASSWORD = "Secret-123"
+_RULES = "/authorization/sources/built_in_database/rules/clients"
 _LOST = (urllib.error.URLError, ConnectionError, http.client.HTTPException, TimeoutError)
 
 
@@ -58,6 +59,10 @@ class Operator:
                         self._ban,
                         self._lift,
                         self._configure,
+                        self._write_rules,
+                        self._remove_rules,
+                        self._add_namespace,
+                        self._remove_namespace,
                     ]
                 )()
 
@@ -66,6 +71,10 @@ class Operator:
         users = {user["username"]: user["description"] for user in self._read("/users")}
         keys = {key["name"]: key["enable"] for key in self._read("/api_key")}
         bans = {ban["who"]: ban["reason"] for ban in self._read("/banned?limit=10000")["data"]}
+        rules = {row["clientid"]: row["rules"][0]["topic"] for row in self._read(f"{_RULES}?limit=1000")["data"]}
+        namespaces = dict.fromkeys(self._read("/mt/managed_ns_list?limit=1000"), True)
+        values: dict[str, dict[str, Any]] = {"user": users, "member": users, "key": keys, "ban": bans}
+        values |= {"rules": rules, "namespace": namespaces}
         found: dict[Thing, object] = {}
         for kind, name in self.ledger.things:
             if kind == "password":
@@ -76,7 +85,7 @@ class Operator:
             elif kind == "configuration":
                 found[kind, name] = self._read("/configs/mqtt")[name]
             else:
-                found[kind, name] = {"user": users, "key": keys, "ban": bans}[kind].get(name)
+                found[kind, name] = values[kind].get(name)
         return found
 
     def check_secrets(self) -> None:
@@ -183,6 +192,29 @@ class Operator:
     def _lift(self) -> None:
         if name := self._some("ban"):
             self._ask("DELETE", f"/banned/clientid/{name}", None, {("ban", name): None})
+
+    def _write_rules(self) -> None:
+        name, topic = self._some("rules") or self._name(), self._name()
+        rules = [{"topic": topic, "permission": "allow", "action": "all"}]
+        self._ask("PUT", f"{_RULES}/{name}", {"clientid": name, "rules": rules}, {("rules", name): topic})
+
+    def _remove_rules(self) -> None:
+        if name := self._some("rules"):
+            self._ask("DELETE", f"{_RULES}/{name}", None, {("rules", name): None})
+
+    def _add_namespace(self) -> None:
+        """Make a namespace, then a user in it."""
+        name, user = self._name(), self._name()
+        self._ask("POST", f"/mt/ns/{name}", None, {("namespace", name): True})
+        body = {"username": user, "password": _PASSWORD, "description": name, "role": f"ns:{name}::viewer"}
+        self._ask("POST", "/users", body, {("member", user): name})
+
+    def _remove_namespace(self) -> None:
+        if name := self._some("namespace"):
+            members: dict[Thing, object] = {
+                thing: None for thing, value in self.ledger.promised.items() if thing[0] == "member" and value == name
+            }
+            self._ask("DELETE", f"/mt/ns/{name}", None, {("namespace", name): None, **members})
 
     def _configure(self) -> None:
         number = self._random.randint(1, 1_000)
