@@ -31,11 +31,12 @@ class SubscriptionQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription as shown."""
+    """A subscription as shown; `client_topic` is what a client with a mountpoint calls `topic`."""
 
     clientid: str
     node: str
     topic: str
+    client_topic: str | msgspec.UnsetType = msgspec.UNSET
     qos: int
     nl: int
     rap: int
@@ -50,6 +51,7 @@ class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
             clientid=subscription.client_id,
             node=node,
             topic=subscription.filter,
+            client_topic=subscription.client_filter if subscription.mountpoint else msgspec.UNSET,
             qos=options & 3,
             nl=options >> 2 & 1,
             rap=options >> 3 & 1,

@@ -23,11 +23,19 @@ class Subscription(NamedTuple):
     Args:
         filter: as routed, with its group in front.
         options: options byte of SUBSCRIBE.
+        mountpoint: prefix of the client's topics; empty for none.
     """
 
     client_id: str
     filter: str
     options: int
+    mountpoint: str = ""
+
+    @property
+    def client_filter(self) -> str:
+        """Return the filter as the client knows it, its group in front."""
+        inner = inner_filter(self.filter) or self.filter
+        return self.filter.removesuffix(inner) + inner.removeprefix(self.mountpoint)
 
 
 class SubscriptionFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +104,7 @@ class Subscriptions:
         """
         session = self._clients.find(client_id)
         listed = self._plane.engine.subscriptions(session.slot)
-        return [Subscription(session.client_id, filter, options) for filter, options, _ in listed]
+        return [Subscription(session.client_id, filter, options, session.mountpoint) for filter, options, _ in listed]
 
     async def page(self, wanted: SubscriptionFilter, offset: int, limit: int) -> Found[Subscription]:
         """Return the subscriptions that fit behind the first `offset`.
@@ -169,7 +177,7 @@ class Subscriptions:
         """Return rows of the core with client ids; those of a session that has just ended are left out."""
         at = self._plane.registry.at
         return [
-            Subscription(session.client_id, filter, options)
+            Subscription(session.client_id, filter, options, session.mountpoint)
             for slot, filter, options, _ in listed
             if (session := at(slot)) is not None
         ]

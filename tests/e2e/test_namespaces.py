@@ -232,7 +232,7 @@ async def test_shared_groups_of_one_name_are_each_tenants_own(site: Site) -> Non
     for member in members:
         assert await member.subscribe(("$share/g/s", 1)) == (1,)
     shown = (await site.api("GET", "/clients/a-m/subscriptions"))[1]
-    assert [one["topic"] for one in shown] == ["$share/g/a/s"]
+    assert [(one["topic"], one["client_topic"]) for one in shown] == [("$share/g/a/s", "$share/g/s")]
     for namespace, member in zip("ab", members, strict=True):
         publisher = await site.enter(namespace, "mp")
         await publisher.publish_fully("s", namespace.encode())
@@ -474,7 +474,9 @@ async def test_subscriptions_and_retained_messages_are_shown_with_the_prefix(sit
     await client.publish("v/kept", b"x", retain=True)
     await client.expect_publish("v/kept", b"x")
     shown = (await site.api("GET", "/clients/a-view/subscriptions"))[1]
-    assert [(one["topic"], one.get("client_topic")) for one in shown] == [("a/v/#", "v/#")]
+    assert [(one["topic"], one["client_topic"]) for one in shown] == [("a/v/#", "v/#")]
+    everywhere = (await site.api("GET", "/subscriptions?clientid=a-view"))[1]["data"]
+    assert [one["client_topic"] for one in everywhere] == ["v/#"]
     status, kept = await site.api("GET", "/mqtt/retainer/message/a%2Fv%2Fkept")
     assert (status, kept["topic"]) == (200, "a/v/kept")
     await client.publish("v/kept", b"", retain=True)
