@@ -590,6 +590,7 @@ class Engine:
 
         Raises:
             ValueError: the filter is not valid.
+            QuotaExceeded: the namespace of the session has as many subscriptions as it may have.
         """
 
     def unsubscribe(self, session: int, filter: str) -> bool:
@@ -662,8 +663,11 @@ class Engine:
             ValueError: the topic is not a valid topic name.
         """
 
-    def publish_will(self, will: Will, session: int, client_id: str, mountpoint: str) -> int:
-        """Publish a will as its client (mountpoint applied); same answers as `publish`."""
+    def publish_will(
+        self, will: Will, session: int, client_id: str, mountpoint: str, namespace: str | None = None
+    ) -> int:
+        """Publish a will as its client (mountpoint applied, retained under the namespace's quota); same answers as
+        `publish`."""
 
     def set_access(self, chain: AccessChain) -> int:
         """Put a chain in force from the next turn of each shard on, and return its version.

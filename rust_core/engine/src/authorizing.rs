@@ -50,6 +50,11 @@ pub(crate) enum Clearance {
 }
 
 impl Guard {
+    /// Whether Python has judged the publication at hand.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// Begins anew for another subject or chain.
     fn renew(&mut self, session: &Session, chain: &AccessChain, now_ms: u64) {
         let version = session.subject_version();
@@ -176,6 +181,9 @@ impl Shard {
         }
         if verdict == Verdict::Continue && !conn.held.is_empty() {
             verdict = self.let_go(&mut conn);
+        }
+        if let Some(gate) = conn.gate() {
+            gate.settle();
         }
         self.answer(&mut conn);
         conn.has_unread = true;

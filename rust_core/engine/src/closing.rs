@@ -175,7 +175,7 @@ impl Shard {
     fn is_stuck(&mut self, conn: &mut Connection) -> bool {
         let now_ms = self.now_ms();
         conn.with_link(|link| {
-            let is_silent = link.blocked_since_ms.is_some_and(|since| now_ms >= since + SEND_TIMEOUT_MS);
+            let is_silent = link.blocked_since_ms.is_some_and(|since| now_ms >= since.get() + SEND_TIMEOUT_MS);
             is_silent || link.unsent_bytes() > 2 * HARD_MARK
         })
         .unwrap_or(false)

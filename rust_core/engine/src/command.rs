@@ -114,6 +114,13 @@ pub enum Command {
         /// Keep alive in force; 0 none.
         keep_alive_s: u16,
     },
+    /// Send a connection more when its limits allow it.
+    Pump {
+        /// The connection.
+        conn: ConnId,
+        /// When.
+        at_ms: u64,
+    },
     /// The earliest delayed message changed.
     Delay,
     /// Stop: no more accepts, DISCONNECT to all, flush for at most `drain_ms`.

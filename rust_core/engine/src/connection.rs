@@ -9,9 +9,11 @@ use pybroker_core::codec::{Decoder, Role, Version};
 
 use crate::authorizing::Guard;
 use crate::events::Cause;
+use crate::gate::Gate;
 use crate::limits::TokenBucket;
 use crate::link::{ConnId, Link};
 use crate::listener::Listener;
+use crate::namespace::Namespace;
 use crate::session::{Mount, Session};
 
 /// What a connection is waiting for.
@@ -103,12 +105,14 @@ pub struct Terms {
 }
 
 /// Rate limits of one client.
-#[derive(Debug, Clone, Copy)]
+#[derive(Default)]
 pub struct Buckets {
-    /// Messages per second.
+    /// Messages per second, from the listener.
     pub messages: Option<TokenBucket>,
-    /// Bytes per second.
+    /// Bytes per second, from the listener.
     pub bytes: Option<TokenBucket>,
+    /// Limits of the namespace.
+    pub gate: Option<Gate>,
 }
 
 /// The reading half of a connection.
@@ -219,7 +223,22 @@ impl Connection {
     fn buckets(listener: &Listener, now_ms: u64) -> Option<Box<Buckets>> {
         let messages = TokenBucket::new(listener.spec.messages_rate, now_ms);
         let bytes = TokenBucket::new(listener.spec.bytes_rate, now_ms);
-        (messages.is_some() || bytes.is_some()).then(|| Box::new(Buckets { messages, bytes }))
+        (messages.is_some() || bytes.is_some()).then(|| Box::new(Buckets { messages, bytes, gate: None }))
+    }
+
+    /// Puts the connection under the limiters of its namespace; that for clients takes the place of the listener's.
+    pub fn limit_by(&mut self, namespace: &Arc<Namespace>) {
+        let Some(gate) = Gate::new(namespace) else { return };
+        let buckets = self.buckets.get_or_insert_default();
+        if gate.is_client_limited() {
+            (buckets.messages, buckets.bytes) = (None, None);
+        }
+        buckets.gate = Some(gate);
+    }
+
+    /// The limits of its namespace, if any hold.
+    pub fn gate(&mut self) -> Option<&mut Gate> {
+        self.buckets.as_deref_mut()?.gate.as_mut()
     }
 
     /// Protocol version; 3.1.1 before CONNECT.

@@ -16,6 +16,7 @@ use crate::command::Command;
 use crate::counters::Metric;
 use crate::hub::Hub;
 use crate::link::Outlet;
+use crate::namespace::Namespace;
 use crate::publication::{Inbound, Sender};
 use crate::session::Mount;
 use crate::sys;
@@ -24,6 +25,7 @@ use crate::sys;
 pub struct DelayedMessage {
     topic: Box<str>,
     mount: Option<Arc<Mount>>,
+    namespace: Option<Arc<Namespace>>,
     qos: QoS,
     is_retain: bool,
     properties: Box<[u8]>,
@@ -42,6 +44,7 @@ impl DelayedMessage {
         Self {
             topic: topic.into(),
             mount: inbound.mount.cloned(),
+            namespace: inbound.namespace.cloned(),
             qos: inbound.qos,
             is_retain: inbound.is_retain,
             properties: inbound.properties.as_ref().into(),
@@ -60,6 +63,7 @@ impl DelayedMessage {
         Inbound {
             topic: &self.topic,
             mount: self.mount.as_ref(),
+            namespace: self.namespace.as_ref(),
             qos: self.qos,
             is_retain: self.is_retain,
             properties: Cow::Borrowed(&self.properties),
@@ -224,6 +228,7 @@ mod tests {
         let inbound = Inbound {
             topic: "$delayed/1/t",
             mount: None,
+            namespace: None,
             qos: QoS::AtMostOnce,
             is_retain: false,
             properties: Cow::Borrowed(&[]),

@@ -11,7 +11,7 @@ use pybroker_core::codec::{self, QoS, Version};
 use pybroker_core::message::{Message, NEVER};
 use pybroker_core::mountpoint;
 use pybroker_core::route::{self, Audience, Plan};
-use pybroker_core::session::{Entry, Offer, Overflow};
+use pybroker_core::session::{Entry, Limits, Offer, Overflow};
 use pybroker_core::topic;
 use pybroker_core::trie::{self, Matches, PickRequest, SharedGroup, SubscriberId, SubscriptionOptions};
 
@@ -20,6 +20,7 @@ use crate::cache::{MatchCache, Target, Targets, is_same_mount};
 use crate::counters::{Metric, Tally};
 use crate::hub::Hub;
 use crate::link::{Link, Outlet, Written};
+use crate::namespace::Quota;
 use crate::outbox::{BufferPool, FLUSH_MARK, Flushed, SHARE_MARK};
 use crate::publication::{self, Dispatched, Form, Frame, Frames, Grant, Inbound, Run, Sender, stable_hash};
 use crate::retained::Stored;
@@ -50,7 +51,13 @@ impl Dispatcher {
     #[must_use]
     pub fn new(hub: &Hub, now_ms: u64) -> Self {
         Self {
-            outlet: Outlet { pool: BufferPool::default(), tally: Tally::default(), now_ms, settings: own_copy(hub) },
+            outlet: Outlet {
+                pool: BufferPool::default(),
+                tally: Tally::default(),
+                now_ms,
+                settings: own_copy(hub),
+                throttled: Vec::new(),
+            },
             access: own_access(hub),
             passed: 0,
             cache: MatchCache::default(),
@@ -134,7 +141,8 @@ impl Dispatcher {
         let deadline = self.deadline(inbound.expiry_s);
         let now_ms = self.outlet.now_ms;
         let message = message.get_or_insert_with(|| inbound.to_message(deadline, now_ms));
-        if hub.retained.store(message, self.outlet.now_ms, &self.outlet.settings) == Stored::Refused {
+        if hub.retained.store(message, inbound.namespace, self.outlet.now_ms, &self.outlet.settings) == Stored::Refused
+        {
             self.outlet.tally.count(Metric::MessagesRetainedDropped);
             self.outlet.tally.count(Metric::MessagesDropped);
             return false;
@@ -221,6 +229,7 @@ impl Dispatcher {
         let inbound = Inbound {
             topic: message.topic(),
             mount: None,
+            namespace: None,
             qos: message.qos,
             is_retain: entry.is_retain,
             properties: Cow::Borrowed(message.properties()),
@@ -256,7 +265,7 @@ impl Dispatcher {
         let State { link, window, .. } = &mut *state;
         match (qos, link.as_deref_mut()) {
             (QoS::AtMostOnce, Some(link)) => {
-                if link.has_room() {
+                if link.has_room() && link.may_deliver(&mut self.outlet) {
                     self.write(run, session, link, grant, qos, 0);
                     run.delivered += 1;
                 } else {
@@ -265,11 +274,18 @@ impl Dispatcher {
                     state.dropped += 1;
                 }
             }
-            (_, link) => {
-                let has_room = link.as_ref().is_some_and(|link| link.has_room());
+            (_, mut link) => {
+                let out = &mut self.outlet;
+                let has_room = link.as_deref_mut().is_some_and(|link| link.has_room() && link.may_deliver(out));
                 let receive_maximum = link.as_ref().map_or(0, |link| link.receive_maximum);
                 let entry = run.entry(grant, qos, settings.priority_of(run.inbound.topic));
-                match window.offer(entry, has_room, receive_maximum, &settings.limits) {
+                let tight = tight_limits(session, window.queue_bytes(), entry.bytes, &settings.limits);
+                let limits = tight.as_ref().unwrap_or(&settings.limits);
+                let offered = window.offer(entry, has_room, receive_maximum, limits);
+                if tight.is_some() {
+                    note_exceeded(session, &offered);
+                }
+                match offered {
                     Offer::Send { packet_id } => {
                         if let Some(link) = link
                             && self.write(run, session, link, grant, qos, packet_id) == Written::TooLarge
@@ -380,7 +396,7 @@ impl Dispatcher {
                 return self.too_large();
             }
             link.outbox.append(&mut self.outlet.pool, frame);
-            link.count_publish(&mut self.outlet.tally, qos);
+            link.count_publish(&mut self.outlet, qos, run.inbound.payload.len());
             return Written::Yes;
         }
         let view = if is_own_view { 0 } else { session.mount.as_ref().map_or(1, |mount| Arc::as_ptr(mount) as usize) };
@@ -405,7 +421,7 @@ impl Dispatcher {
         if frame.is_head {
             link.outbox.append_payload(run.message());
         }
-        link.count_publish(&mut self.outlet.tally, qos);
+        link.count_publish(&mut self.outlet, qos, run.inbound.payload.len());
         Written::Yes
     }
 
@@ -496,6 +512,9 @@ impl Dispatcher {
             self.access.count_open(std::mem::take(&mut self.passed), &mut self.outlet.tally);
         }
         self.outlet.tally.settle(&hub.counters);
+        for (conn, at_ms) in self.outlet.throttled.drain(..) {
+            hub.pump_at(conn, at_ms);
+        }
     }
 
     /// Frees what the cache holds of ended sessions.
@@ -524,6 +543,30 @@ pub fn flush(hub: &Hub, session: &Session, state: &mut State, out: &mut Outlet) 
         if ended != Flushed::Empty || !session.pump(state, out, &hub.retained) {
             return ended;
         }
+    }
+}
+
+/// Limits of a session's queue where its namespace has too few bytes left for one more message. Its own messages make
+/// room for its own: nobody's queue is emptied by a neighbour.
+fn tight_limits(session: &Session, own_bytes: u64, more_bytes: u32, limits: &Limits) -> Option<Limits> {
+    let room = session.namespace.as_ref()?.room(Quota::QueuedBytes)?;
+    if room >= u64::from(more_bytes) {
+        return None;
+    }
+    let bound = (own_bytes + room).max(1);
+    let max_queue_bytes = if limits.max_queue_bytes == 0 { bound } else { limits.max_queue_bytes.min(bound) };
+    Some(Limits { max_queue_bytes, ..*limits })
+}
+
+/// Tells that the namespace's queues are full if that cost a message.
+fn note_exceeded(session: &Session, offered: &Offer<Arc<Message>>) {
+    let is_lost = match offered {
+        Offer::Send { .. } => false,
+        Offer::Queued { evicted } => !evicted.is_empty(),
+        Offer::Refused(_) | Offer::Disconnect => true,
+    };
+    if let Some(namespace) = session.namespace.as_ref().filter(|_| is_lost) {
+        namespace.exceed(Quota::QueuedBytes);
     }
 }
 

@@ -27,7 +27,7 @@ use crate::memo::KeptVerdict;
 use crate::publication::{Dispatched, Inbound, Sender};
 use crate::session::Session;
 use crate::shard::{Shard, shard_of};
-use crate::subscriptions::Granted;
+use crate::subscriptions::{Granted, SubscribeError};
 use crate::sys;
 
 /// The shards and the state they share.
@@ -165,6 +165,7 @@ impl Engine {
         let inbound = Inbound {
             topic: message.topic,
             mount: None,
+            namespace: None,
             qos: message.qos,
             is_retain: message.is_retain,
             properties: Cow::Borrowed(message.properties),
@@ -186,6 +187,7 @@ impl Engine {
         session: Option<SubscriberId>,
         client_id: &str,
         mountpoint: &str,
+        namespace: &str,
     ) -> ReasonCode {
         if will.topic.starts_with("$SYS/") && mountpoint.is_empty() {
             return ReasonCode::NotAuthorized;
@@ -196,9 +198,11 @@ impl Engine {
             || Arc::new(Origin { client_id: client_id.into(), username: None }),
             |session| session.origin(),
         );
+        let namespace = self.hub.namespaces.of(namespace);
         let inbound = Inbound {
             topic: &will.topic,
             mount: mount.as_ref(),
+            namespace: namespace.as_ref(),
             qos: will.qos,
             is_retain: will.is_retain && self.hub.settings().is_retain_available,
             properties: Cow::Borrowed(&will.properties),
@@ -231,8 +235,8 @@ impl Engine {
     /// Subscribes on behalf of a session; retained messages go out at once. `None`: there is no such session.
     ///
     /// # Errors
-    /// [`TopicError`] when the filter is not valid.
-    pub fn subscribe(&self, id: SubscriberId, filter: &str, granted: Granted) -> Result<Option<bool>, TopicError> {
+    /// [`SubscribeError`] when the filter is not valid, or the quota of the namespace is used up.
+    pub fn subscribe(&self, id: SubscriberId, filter: &str, granted: Granted) -> Result<Option<bool>, SubscribeError> {
         let Some(session) = self.hub.session(id) else {
             return Ok(None);
         };

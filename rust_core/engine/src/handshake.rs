@@ -11,6 +11,7 @@ use pybroker_core::topic;
 use crate::connection::{Connection, Holder, Phase, Terms, Verdict};
 use crate::counters::Metric;
 use crate::events::{Cause, ConnectInfo, Event, PeerInfo, WillMessage};
+use crate::gate::Throttle;
 use crate::link::{ConnId, Link};
 use crate::session::Session;
 use crate::shard::Shard;
@@ -143,6 +144,10 @@ impl Shard {
         self.agree(&mut conn, &mut link, keep_alive_s);
         self.write_connack(&mut link, is_present, extra);
         conn.mount.clone_from(&session.mount);
+        if let Some(namespace) = &session.namespace {
+            conn.limit_by(namespace);
+            link.throttle = Throttle::new(namespace).map(Box::new);
+        }
         conn.holder = Holder::Session(Arc::clone(session));
         conn.phase = Phase::Open;
         self.schedule(&mut conn);

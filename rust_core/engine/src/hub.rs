@@ -17,12 +17,14 @@ use crate::command::Command;
 use crate::counters::Counters;
 use crate::delayed::Delayed;
 use crate::events::Event;
+use crate::link::ConnId;
 use crate::listener::Listeners;
 use crate::mailbox::Mailbox;
 use crate::namespaces::Namespaces;
 use crate::retained::Retained;
 use crate::session::{Mount, Session};
 use crate::settings::Settings;
+use crate::shard::shard_of;
 
 /// Shared state of one engine.
 pub struct Hub {
@@ -236,6 +238,13 @@ impl Hub {
         let mount = Arc::new(Mount { prefix: prefix.into() });
         mounts.insert(prefix.into(), Arc::downgrade(&mount));
         Some(mount)
+    }
+
+    /// Asks the shard of a connection to send it more at a later time.
+    pub fn pump_at(&self, conn: ConnId, at_ms: u64) {
+        if let Some(mailbox) = self.shards.get(shard_of(conn)) {
+            mailbox.push(Command::Pump { conn, at_ms });
+        }
     }
 
     /// The shard that holds the fewest connections, or `own` unless it holds clearly more.

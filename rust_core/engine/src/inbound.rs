@@ -52,6 +52,10 @@ impl Shard {
                 publish.topic
             }
         };
+        if !self.is_within_limits(conn, publish) {
+            self.count_received(publish.qos);
+            return self.refuse_over_limit(conn, publish, frame);
+        }
         match self.clear_publish(conn, publish, topic) {
             Clearance::Granted => self.count_received(publish.qos),
             Clearance::Refused => {
@@ -239,10 +243,43 @@ impl Shard {
             verdict = self.on_publish(conn, &publish, rest.get(..used).unwrap_or_default());
         }
         conn.held.extend_from_slice(held.get(at..).unwrap_or_default());
+        if let Some(gate) = conn.gate() {
+            gate.settle();
+        }
         if conn.held.len() <= MAX_HELD_BYTES {
             conn.is_stalled = false;
         }
         verdict
+    }
+
+    /// Whether the limits of the namespace let a publication pass; they are asked once, before anything else about it but
+    /// its topic alias.
+    fn is_within_limits(&mut self, conn: &mut Connection, publish: &Publish<'_>) -> bool {
+        // A publication that waited for Python has paid, and so has one that is sent again.
+        if conn.gate().is_none() || conn.guard.is_answered() || self.is_repeated(conn, publish) {
+            return true;
+        }
+        let now_ms = self.now_ms();
+        conn.gate().is_none_or(|gate| gate.admits_publish(publish.payload.len(), now_ms))
+    }
+
+    fn is_repeated(&mut self, conn: &Connection, publish: &Publish<'_>) -> bool {
+        let is_possible = publish.qos == QoS::ExactlyOnce && conn.open_qos2 > 0;
+        let packet_id = publish.packet_id;
+        is_possible && self.with_window(conn, |_, _, state| state.window.inbound_contains(packet_id)).unwrap_or(false)
+    }
+
+    /// Drops a publication over the limits and says so where the protocol can.
+    fn refuse_over_limit(&mut self, conn: &mut Connection, publish: &Publish<'_>, frame: &[u8]) -> Verdict {
+        self.dispatcher.outlet.tally.count(Metric::MessagesDropped);
+        match publish.qos {
+            QoS::AtMostOnce => {
+                self.count_refused(ReasonCode::QuotaExceeded);
+                Verdict::Continue
+            }
+            QoS::AtLeastOnce => self.on_publish_qos1(conn, publish, |_, _| ReasonCode::QuotaExceeded),
+            QoS::ExactlyOnce => self.on_publish_qos2(conn, publish, frame, |_, _| ReasonCode::QuotaExceeded),
+        }
     }
 
     /// Routes a publication of a client. The answer is what a 5.0 publisher is told.
@@ -259,6 +296,7 @@ impl Shard {
         let inbound = Inbound {
             topic,
             mount: conn.mount.as_ref(),
+            namespace: session.namespace.as_ref(),
             qos: publish.qos,
             is_retain: publish.is_retain,
             properties: if version == Version::V5 { properties } else { Cow::Borrowed(&[]) },

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use pybroker_core::codec::{Ack, Auth, Disconnect, Packet, Version};
+use pybroker_core::codec::{Ack, Auth, Disconnect, MAX_PACKET_BYTES, Packet, Suback, UserProperties, Version};
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::session::Pubrec;
 
@@ -247,6 +247,9 @@ impl Shard {
             }
         }
         self.note_received(conn, at, packets, messages);
+        if let Some(gate) = conn.gate() {
+            gate.settle();
+        }
         self.answer(conn);
         (at, verdict)
     }
@@ -267,10 +270,10 @@ impl Shard {
         let Some(buckets) = conn.buckets.as_mut() else {
             return Verdict::Continue;
         };
-        let mut wait_ms = 0;
+        let mut wait_ms = buckets.gate.as_ref().map_or(0, |gate| gate.wait_ms(now_ms));
         if let Some(bucket) = buckets.messages.as_mut().filter(|_| is_message) {
             bucket.take(1.0, now_ms);
-            wait_ms = bucket.wait_ms();
+            wait_ms = wait_ms.max(bucket.wait_ms());
         }
         if let Some(bucket) = buckets.bytes.as_mut() {
             #[allow(clippy::cast_precision_loss, reason = "a packet is far smaller than 2^52 bytes")]
@@ -280,10 +283,15 @@ impl Shard {
         if wait_ms == 0 {
             return Verdict::Continue;
         }
-        conn.paused_until_ms = now_ms + wait_ms;
+        self.pause(conn, wait_ms);
+        Verdict::Hold
+    }
+
+    /// Reads nothing of a connection for a while.
+    fn pause(&mut self, conn: &mut Connection, wait_ms: u64) {
+        conn.paused_until_ms = self.now_ms() + wait_ms;
         conn.has_unread = true;
         self.resume_at(conn.id, conn.paused_until_ms);
-        Verdict::Hold
     }
 
     /// Appends the acknowledgements of this batch behind what the client has been sent, and lists it for the flush.
@@ -391,6 +399,10 @@ impl Shard {
             requests.push(request);
         }
         let packet_id = subscribe.packet_id;
+        if !self.admits_subscribe(conn) {
+            self.refuse_subscribe(conn, packet_id, requests.len());
+            return Verdict::Continue;
+        }
         let subscription_id = subscribe.subscription_id.unwrap_or(0);
         conn.pending = Some(Box::new(Pending::Subscribe { packet_id, subscription_id, filters }));
         self.ask(conn, |conn, session| Event::Subscribe {
@@ -400,6 +412,30 @@ impl Shard {
             subscription_id,
             filters: requests,
         })
+    }
+
+    /// Whether the limits of the namespace let a SUBSCRIBE pass. Where they pause, it passes and what follows waits.
+    fn admits_subscribe(&mut self, conn: &mut Connection) -> bool {
+        let now_ms = self.now_ms();
+        let Some(gate) = conn.gate() else {
+            return true;
+        };
+        let is_admitted = gate.admits_subscribe(now_ms);
+        let wait_ms = gate.wait_ms(now_ms);
+        if wait_ms > 0 {
+            self.pause(conn, wait_ms);
+        }
+        is_admitted
+    }
+
+    /// Answers a SUBSCRIBE over the limits without a question to Python: every filter gets 0x97 (3.x: 0x80).
+    fn refuse_subscribe(&mut self, conn: &Connection, packet_id: u16, filters: usize) {
+        let codes = vec![ReasonCode::QuotaExceeded as u8; filters];
+        self.dispatcher.outlet.tally.add(Metric::SubscribeError, filters as u64);
+        let suback =
+            Suback { packet_id, reason_string: None, user_properties: UserProperties::default(), codes: &codes };
+        pybroker_core::codec::encode_suback(&mut self.acks, conn.version(), &suback, MAX_PACKET_BYTES);
+        self.count_sent(Metric::SubackSent);
     }
 
     fn on_disconnect(&mut self, conn: &mut Connection, disconnect: &Disconnect<'_>) -> Verdict {

@@ -15,6 +15,7 @@ pub mod delayed;
 pub mod dispatch;
 pub mod engine;
 pub mod events;
+pub mod gate;
 pub mod handshake;
 pub mod hub;
 mod inbound;

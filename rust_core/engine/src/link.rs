@@ -3,6 +3,7 @@
 //!
 //! The descriptor stays valid as long as the link lives: both halves share it.
 
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use pybroker_core::message::Message;
 use pybroker_core::reason::ReasonCode;
 
 use crate::counters::{Metric, Tally};
+use crate::gate::Throttle;
 use crate::outbox::{BufferPool, Flushed, Outbox, SHARE_MARK, SOFT_MARK};
 use crate::settings::Settings;
 use crate::transport::layers::Layers;
@@ -30,6 +32,8 @@ pub struct Outlet {
     pub now_ms: u64,
     /// Settings of this turn.
     pub settings: Arc<Settings>,
+    /// Connections that may be sent more only at a later time.
+    pub throttled: Vec<(ConnId, u64)>,
 }
 
 /// Counters of one connection, for the administrator.
@@ -79,7 +83,9 @@ pub struct Link {
     /// Whether this link is in some thread's list of links to flush.
     pub is_dirty: bool,
     /// Since when the socket has been full without progress.
-    pub blocked_since_ms: Option<u64>,
+    pub blocked_since_ms: Option<NonZeroU64>,
+    /// Limits on what is delivered.
+    pub throttle: Option<Box<Throttle>>,
     /// Counters.
     pub traffic: Traffic,
 }
@@ -100,6 +106,7 @@ impl Link {
             sends_problem_information: true,
             is_dirty: false,
             blocked_since_ms: None,
+            throttle: None,
             traffic: Traffic::default(),
         }
     }
@@ -119,6 +126,19 @@ impl Link {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.unsent_bytes() < SOFT_MARK
+    }
+
+    /// Whether the limits allow a message now. If not, the connection is called up again when they do.
+    pub fn may_deliver(&mut self, out: &mut Outlet) -> bool {
+        let Some(throttle) = self.throttle.as_deref_mut() else {
+            return true;
+        };
+        let wait_ms = throttle.wait_ms(out.now_ms);
+        if wait_ms > 0 && !throttle.is_waiting {
+            throttle.is_waiting = true;
+            out.throttled.push((self.conn, out.now_ms + wait_ms));
+        }
+        wait_ms == 0
     }
 
     /// Bytes that the socket has not taken yet.
@@ -166,12 +186,16 @@ impl Link {
             }
             _ => self.outbox.append_with(&mut out.pool, |buf| codec::encode_publish(buf, self.version, publish)),
         }
-        self.count_publish(&mut out.tally, publish.qos);
+        self.count_publish(out, publish.qos, publish.payload.len());
         Written::Yes
     }
 
     /// Takes note of a PUBLISH that was appended to the outbox.
-    pub fn count_publish(&mut self, tally: &mut Tally, qos: QoS) {
+    pub fn count_publish(&mut self, out: &mut Outlet, qos: QoS, payload_bytes: usize) {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.pay(payload_bytes, out.now_ms);
+        }
+        let tally = &mut out.tally;
         self.traffic.sent_packets += 1;
         self.traffic.sent_messages += 1;
         tally.count(Metric::PacketsSent);
@@ -275,7 +299,9 @@ impl Link {
     fn note_progress(&mut self, ended: Flushed, before: usize, now_ms: u64) {
         let has_progress = self.unsent_bytes() < before;
         match ended {
-            Flushed::Blocked if self.blocked_since_ms.is_none() || has_progress => self.blocked_since_ms = Some(now_ms),
+            Flushed::Blocked if self.blocked_since_ms.is_none() || has_progress => {
+                self.blocked_since_ms = NonZeroU64::new(now_ms);
+            }
             Flushed::Blocked => {}
             Flushed::Empty | Flushed::Broken => self.blocked_since_ms = None,
         }

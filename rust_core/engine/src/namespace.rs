@@ -102,6 +102,8 @@ pub struct Namespace {
     version: AtomicU32,
     sessions: AtomicU64,
     held: [AtomicU64; QUOTA_COUNT],
+    /// `u64::MAX` for any number; copied from the limits, for the message path.
+    most: [AtomicU64; QUOTA_COUNT],
     breached: AtomicU8,
     telling: Mutex<()>,
     is_counted: AtomicBool,
@@ -110,17 +112,18 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// A namespace that holds nothing.
+    /// A namespace that holds nothing; `unlimited` is shared by all that have no limits.
     #[must_use]
-    pub fn new(name: Arc<str>, limits: Arc<NamespaceLimits>, events: Arc<Mailbox<Event>>) -> Self {
+    pub fn new(name: Arc<str>, unlimited: Arc<NamespaceLimits>, events: Arc<Mailbox<Event>>) -> Self {
         Self {
             name,
             messages: SharedMeter::default(),
             bytes: SharedMeter::default(),
-            limits: ArcSwap::new(limits),
+            limits: ArcSwap::new(unlimited),
             version: AtomicU32::new(0),
             sessions: AtomicU64::new(0),
             held: [const { AtomicU64::new(0) }; QUOTA_COUNT],
+            most: [const { AtomicU64::new(u64::MAX) }; QUOTA_COUNT],
             breached: AtomicU8::new(0),
             telling: Mutex::new(()),
             is_counted: AtomicBool::new(false),
@@ -142,7 +145,7 @@ impl Namespace {
     }
 
     /// Puts limits in force, for live connections too; a limiter that is disabled stays for those that have it.
-    pub fn set_limits(&self, mut limits: NamespaceLimits) {
+    pub fn set_limits(&self, mut limits: NamespaceLimits, now_ms: u64) {
         let before = self.limits.load();
         if limits.tenant.is_none() {
             limits.tenant.clone_from(&before.tenant);
@@ -150,11 +153,17 @@ impl Namespace {
         if limits.client.is_none() {
             limits.client.clone_from(&before.client);
         }
-        self.replace_limits(Arc::new(limits));
+        self.replace_limits(Arc::new(limits), now_ms);
     }
 
     /// Puts limits in force as they are: what they leave out ends for live connections too.
-    pub fn replace_limits(&self, limits: Arc<NamespaceLimits>) {
+    pub fn replace_limits(&self, limits: Arc<NamespaceLimits>, now_ms: u64) {
+        for (most, quota) in self.most.iter().zip(limits.quotas) {
+            most.store(quota.unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        let tenant = limits.tenant.as_deref().cloned().unwrap_or_default();
+        self.messages.refit(&tenant.messages, now_ms);
+        self.bytes.refit(&tenant.bytes, now_ms);
         self.limits.store(limits);
         self.version.fetch_add(1, Ordering::Release);
         for (quota, ..) in QUOTAS {
@@ -262,8 +271,11 @@ impl Namespace {
         self.events.push(Event::Quota { namespace: Arc::clone(&self.name), quota, is_exceeded, held, most });
     }
 
-    fn most(&self, quota: Quota) -> Option<u64> {
-        self.limits.load().quotas.get(quota as usize).copied().flatten()
+    /// How much it may hold; `None` any number.
+    #[must_use]
+    pub fn most(&self, quota: Quota) -> Option<u64> {
+        let most = self.most.get(quota as usize).map_or(u64::MAX, |most| most.load(Ordering::Relaxed));
+        (most != u64::MAX).then_some(most)
     }
 
     /// What it holds and, where it is counted, what passed since then, by name.
@@ -286,7 +298,9 @@ mod tests {
         let events = Arc::new(Mailbox::new()?);
         let mut limits = NamespaceLimits::default();
         limits.quotas[quota as usize] = Some(most);
-        Ok((Namespace::new("n1".into(), Arc::new(limits), Arc::clone(&events)), events))
+        let namespace = Namespace::new("n1".into(), Arc::default(), Arc::clone(&events));
+        namespace.set_limits(limits, 0);
+        Ok((namespace, events))
     }
 
     fn told(events: &Mailbox<Event>) -> Vec<bool> {
@@ -315,7 +329,7 @@ mod tests {
     fn a_higher_quota_ends_the_crossing() -> Result<(), std::io::Error> {
         let (namespace, events) = namespace(Quota::Retained, 0)?;
         assert!(!namespace.admits(Quota::Retained, 1));
-        namespace.replace_limits(Arc::default());
+        namespace.replace_limits(Arc::default(), 0);
         assert_eq!(told(&events), [true, false]);
         Ok(())
     }
@@ -324,10 +338,10 @@ mod tests {
     fn a_limiter_that_is_disabled_stays_for_open_connections_until_the_namespace_goes() -> Result<(), std::io::Error> {
         let (namespace, _) = namespace(Quota::Retained, 0)?;
         let enabled = NamespaceLimits { client: Some(Box::default()), has_client: true, ..NamespaceLimits::default() };
-        namespace.set_limits(enabled);
-        namespace.set_limits(NamespaceLimits::default());
+        namespace.set_limits(enabled, 0);
+        namespace.set_limits(NamespaceLimits::default(), 0);
         assert!(namespace.limits().client.is_some() && !namespace.limits().has_client);
-        namespace.replace_limits(Arc::default());
+        namespace.replace_limits(Arc::default(), 0);
         assert!(namespace.limits().client.is_none());
         Ok(())
     }

@@ -65,19 +65,19 @@ impl Namespaces {
     }
 
     /// Configures a namespace; it stays until `drop`, also without clients.
-    pub fn configure(&self, name: &str, limits: NamespaceLimits, is_counted: bool) {
+    pub fn configure(&self, name: &str, limits: NamespaceLimits, is_counted: bool, now_ms: u64) {
         let namespace = self.made(name, true);
         namespace.set_counted(is_counted);
-        namespace.set_limits(limits);
+        namespace.set_limits(limits, now_ms);
     }
 
     /// Ends the configuration: no limits for clients that are still there, no counters. False: it had none.
-    pub fn drop(&self, name: &str) -> bool {
+    pub fn drop(&self, name: &str, now_ms: u64) -> bool {
         let configured = self.known.write().get_mut(name).and_then(|entry| entry.configured.take());
         let Some(namespace) = configured else {
             return false;
         };
-        namespace.replace_limits(Arc::clone(&self.unlimited));
+        namespace.replace_limits(Arc::clone(&self.unlimited), now_ms);
         namespace.set_counted(false);
         true
     }
@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn a_configured_namespace_stays_until_it_is_dropped() -> Result<(), std::io::Error> {
         let namespaces = namespaces()?;
-        namespaces.configure("a", NamespaceLimits::default(), true);
+        namespaces.configure("a", NamespaceLimits::default(), true, 0);
         assert!(namespaces.get("a").is_some_and(|namespace| namespace.is_counted()));
-        assert!(namespaces.drop("a") && !namespaces.drop("a"));
+        assert!(namespaces.drop("a", 0) && !namespaces.drop("a", 0));
         assert!(namespaces.get("a").is_none());
         Ok(())
     }
@@ -129,7 +129,7 @@ mod tests {
     fn pages_go_by_name_and_say_whether_more_follow() -> Result<(), std::io::Error> {
         let namespaces = namespaces()?;
         for name in ["b", "a", "c"] {
-            namespaces.configure(name, NamespaceLimits::default(), false);
+            namespaces.configure(name, NamespaceLimits::default(), false, 0);
         }
         let (page, has_more) = namespaces.page("", 2);
         assert_eq!((names(&page), has_more), (vec!["a", "b"], true));

@@ -8,6 +8,7 @@ use pybroker_core::message::{Message, NEVER, Origin};
 use pybroker_core::session::{Entry, SmallIds};
 use pybroker_core::trie::{SharedGroup, SubscriberId, SubscriptionOptions};
 
+use crate::namespace::Namespace;
 use crate::session::{Mount, Session};
 use crate::settings::Settings;
 
@@ -40,6 +41,8 @@ pub struct Inbound<'a> {
     pub topic: &'a str,
     /// The publisher's mountpoint.
     pub mount: Option<&'a Arc<Mount>>,
+    /// The publisher's namespace.
+    pub namespace: Option<&'a Arc<Namespace>>,
     /// Published QoS.
     pub qos: QoS,
     /// Published retain flag.

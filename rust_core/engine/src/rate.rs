@@ -50,9 +50,14 @@ impl Rate {
         full_at.max(now).saturating_add(self.ticks(amount))
     }
 
-    /// When the bucket holds something again; not later than `now` if it does already.
+    /// `full_at` of a bucket that was under another rate: an empty one is empty, and full after one interval.
+    fn refit(&self, full_at: u64, now: u64) -> u64 {
+        full_at.min(now.saturating_add(self.capacity_ticks))
+    }
+
+    /// When the bucket holds one again; not later than `now` if it does already.
     fn ready_at(&self, full_at: u64) -> u64 {
-        (full_at + 1).saturating_sub(self.capacity_ticks)
+        full_at.saturating_add(self.ticks(1).max(1)).saturating_sub(self.capacity_ticks)
     }
 }
 
@@ -120,7 +125,14 @@ impl Meter {
         }
     }
 
-    /// Milliseconds until one of the buckets holds something; 0 when one does now.
+    /// Goes on under other numbers: what is owed is forgiven.
+    pub fn refit(&mut self, limit: &Limit, now_ms: u64) {
+        let now = now_ms * TICKS_PER_MS;
+        self.rate_full_at = limit.rate.as_ref().map_or(0, |rate| rate.refit(self.rate_full_at, now));
+        self.burst_full_at = limit.burst.as_ref().map_or(0, |burst| burst.refit(self.burst_full_at, now));
+    }
+
+    /// Milliseconds until one of the buckets holds one; 0 when it does now.
     #[must_use]
     pub fn wait_ms(&self, limit: &Limit, now_ms: u64) -> u64 {
         wait_ms(limit, self.rate_full_at, self.burst_full_at, now_ms)
@@ -201,7 +213,16 @@ impl SharedMeter {
         }
     }
 
-    /// Milliseconds until one of the buckets holds something; 0 when one does now.
+    /// Goes on under other numbers: what is owed is forgiven.
+    pub fn refit(&self, limit: &Limit, now_ms: u64) {
+        let now = now_ms * TICKS_PER_MS;
+        for (full_at, rate) in [(&self.rate_full_at, &limit.rate), (&self.burst_full_at, &limit.burst)] {
+            let latest = rate.as_ref().map_or(0, |rate| rate.refit(u64::MAX, now));
+            full_at.fetch_min(latest, Ordering::Relaxed);
+        }
+    }
+
+    /// Milliseconds until one of the buckets holds one; 0 when it does now.
     #[must_use]
     pub fn wait_ms(&self, limit: &Limit, now_ms: u64) -> u64 {
         let rate_full_at = self.rate_full_at.load(Ordering::Relaxed);
@@ -258,11 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_is_waited_for() {
+    fn what_is_owed_is_waited_for_and_one_more() {
         let (mut meter, limit) = (Meter::default(), limit(100, 1_000));
         meter.owe(&limit, 150, 1_000);
         let wait_ms = meter.wait_ms(&limit, 1_000);
-        assert!((500..=501).contains(&wait_ms));
+        assert!((510..=511).contains(&wait_ms));
         assert_eq!(meter.wait_ms(&limit, 1_000 + wait_ms), 0);
     }
 
@@ -275,10 +296,15 @@ mod tests {
     }
 
     #[test]
-    fn other_numbers_hold_from_the_next_message_on() {
-        let mut meter = Meter::default();
-        assert_eq!(passes(&mut meter, &limit(10, 1_000), 100, 1_000), 10);
+    fn under_other_numbers_an_empty_bucket_fills_within_their_interval() {
+        let (mut meter, shared) = (Meter::default(), SharedMeter::default());
+        assert_eq!(passes(&mut meter, &limit(10, 1_000_000), 100, 1_000), 10);
+        meter.refit(&limit(100, 1_000), 1_000);
         assert_eq!(passes(&mut meter, &limit(100, 1_000), 1_000, 1_500), 50);
+        shared.owe(&limit(10, 1_000_000), 10, 1_000);
+        shared.refit(&limit(100, 1_000), 1_000);
+        assert!(shared.take(&limit(100, 1_000), 51, 51, 1_500).is_none());
+        assert!(shared.take(&limit(100, 1_000), 50, 50, 1_500).is_some());
     }
 
     #[test]

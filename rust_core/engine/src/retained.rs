@@ -1,4 +1,4 @@
-//! Retained messages of the broker: the index behind a lock, with its limits and counts.
+//! Retained messages of the broker: the index behind a lock, with its limits, those of namespaces, and counts.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use pybroker_core::message::{Message, NEVER};
 use pybroker_core::retained::RetainedIndex;
 use pybroker_core::trie::Cursor;
 
+use crate::namespace::{Namespace, Quota};
 use crate::settings::Settings;
 
 /// Messages looked at under one lock while expired ones are searched.
@@ -23,31 +24,49 @@ pub enum Stored {
     Refused,
 }
 
+/// What one topic retains.
+struct Held {
+    message: Arc<Message>,
+    /// Whose quota it is under.
+    owner: Option<Arc<Namespace>>,
+}
+
 /// The retained messages by routed (mounted) topic.
 #[derive(Default)]
 pub struct Retained {
-    index: RwLock<RetainedIndex<Arc<Message>>>,
+    index: RwLock<RetainedIndex<Held>>,
     bytes: AtomicUsize,
 }
 
 impl Retained {
     /// Stores, replaces or (empty payload) clears; the check and the change are one step. [MQTT5-3.3.1-5]
-    pub fn store(&self, message: &Arc<Message>, now_ms: u64, settings: &Settings) -> Stored {
+    pub fn store(
+        &self,
+        message: &Arc<Message>,
+        owner: Option<&Arc<Namespace>>,
+        now_ms: u64,
+        settings: &Settings,
+    ) -> Stored {
         let topic = message.topic();
         let mut index = self.index.write();
         if message.payload().is_empty() {
             let old = index.remove(topic);
-            self.note(old.as_ref(), None);
+            self.note_removed(old.as_ref());
             return Stored::Yes;
         }
-        let is_full = settings.max_retained > 0 && index.len() >= settings.max_retained && index.get(topic).is_none();
+        let before = index.get(topic);
+        let is_full = settings.max_retained > 0 && index.len() >= settings.max_retained && before.is_none();
         if is_full || message.payload().len() > settings.max_retained_payload_bytes {
             return Stored::Refused;
         }
-        let kept = Self::bounded(message, now_ms, settings.retained_expiry_ms);
-        self.note(None, Some(&kept));
-        let old = index.insert(topic, kept);
-        self.note(old.as_ref(), None);
+        if owner.is_some_and(|owner| !has_quota(owner, message, before)) {
+            return Stored::Refused;
+        }
+        let message = Self::bounded(message, now_ms, settings.retained_expiry_ms);
+        let held = Held { message, owner: owner.cloned() };
+        self.note_added(&held);
+        let old = index.insert(topic, held);
+        self.note_removed(old.as_ref());
         Stored::Yes
     }
 
@@ -62,27 +81,37 @@ impl Retained {
         Arc::new(copy)
     }
 
-    fn note(&self, removed: Option<&Arc<Message>>, added: Option<&Arc<Message>>) {
-        if let Some(message) = removed {
-            self.bytes.fetch_sub(message.size_bytes(), Ordering::Relaxed);
+    fn note_added(&self, held: &Held) {
+        let bytes = held.message.size_bytes();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(owner) = &held.owner {
+            owner.add(Quota::Retained, 1);
+            owner.add(Quota::RetainedBytes, bytes as u64);
         }
-        if let Some(message) = added {
-            self.bytes.fetch_add(message.size_bytes(), Ordering::Relaxed);
+    }
+
+    fn note_removed(&self, held: Option<&Held>) {
+        let Some(held) = held else { return };
+        let bytes = held.message.size_bytes();
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(owner) = &held.owner {
+            owner.subtract(Quota::Retained, 1);
+            owner.subtract(Quota::RetainedBytes, bytes as u64);
         }
     }
 
     /// Whether `message` is what its topic retains now.
     #[must_use]
     pub fn is_current(&self, message: &Arc<Message>) -> bool {
-        self.index.read().get(message.topic()).is_some_and(|held| Arc::ptr_eq(held, message))
+        self.index.read().get(message.topic()).is_some_and(|held| Arc::ptr_eq(&held.message, message))
     }
 
     /// Calls `visit` for every live message whose topic matches the routed filter.
     pub fn matching(&self, filter: &str, now_ms: u64, mut visit: impl FnMut(&Arc<Message>)) {
         // The visitor never breaks off, so how the walk ended says nothing.
-        let _ended = self.index.read().matching(filter, &mut |_, message: &Arc<Message>| {
-            if !message.is_expired(now_ms) {
-                visit(message);
+        let _ended = self.index.read().matching(filter, &mut |_, held: &Held| {
+            if !held.message.is_expired(now_ms) {
+                visit(&held.message);
             }
             ControlFlow::Continue(())
         });
@@ -91,16 +120,17 @@ impl Retained {
     /// The message of one topic.
     #[must_use]
     pub fn get(&self, topic: &str, now_ms: u64) -> Option<Arc<Message>> {
-        self.index.read().get(topic).filter(|message| !message.is_expired(now_ms)).cloned()
+        let index = self.index.read();
+        index.get(topic).map(|held| &held.message).filter(|message| !message.is_expired(now_ms)).cloned()
     }
 
     /// Up to `limit` live messages from a place on, and where the next page begins.
     #[must_use]
     pub fn page(&self, from: Cursor, limit: usize, now_ms: u64) -> (Vec<Arc<Message>>, Option<Cursor>) {
         let mut page = Vec::new();
-        let next = self.index.read().page(from, limit, &mut |_, message: &Arc<Message>| {
-            if !message.is_expired(now_ms) {
-                page.push(Arc::clone(message));
+        let next = self.index.read().page(from, limit, &mut |_, held: &Held| {
+            if !held.message.is_expired(now_ms) {
+                page.push(Arc::clone(&held.message));
             }
         });
         (page, next)
@@ -110,8 +140,8 @@ impl Retained {
     #[must_use]
     pub fn page_matching(&self, filter: &str, skip: usize, limit: usize, now_ms: u64) -> (Vec<Arc<Message>>, bool) {
         let (mut seen, mut page) = (0, Vec::new());
-        let ended = self.index.read().matching(filter, &mut |_, message: &Arc<Message>| {
-            if message.is_expired(now_ms) {
+        let ended = self.index.read().matching(filter, &mut |_, held: &Held| {
+            if held.message.is_expired(now_ms) {
                 return ControlFlow::Continue(());
             }
             seen += 1;
@@ -119,7 +149,7 @@ impl Retained {
                 return ControlFlow::Break(());
             }
             if seen > skip {
-                page.push(Arc::clone(message));
+                page.push(Arc::clone(&held.message));
             }
             ControlFlow::Continue(())
         });
@@ -129,8 +159,8 @@ impl Retained {
     /// Removes every message whose topic matches the routed filter; returns how many.
     pub fn remove_matching(&self, filter: &str) -> usize {
         let mut doomed = Vec::new();
-        let _ended = self.index.read().matching(filter, &mut |_, message: &Arc<Message>| {
-            doomed.push(Arc::clone(message));
+        let _ended = self.index.read().matching(filter, &mut |_, held: &Held| {
+            doomed.push(Arc::clone(&held.message));
             ControlFlow::Continue(())
         });
         self.remove_all(&doomed)
@@ -142,9 +172,9 @@ impl Retained {
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
             let mut doomed = Vec::new();
-            cursor = self.index.read().page(from, EXPIRY_PAGE, &mut |_, message: &Arc<Message>| {
-                if message.is_expired(now_ms) {
-                    doomed.push(Arc::clone(message));
+            cursor = self.index.read().page(from, EXPIRY_PAGE, &mut |_, held: &Held| {
+                if held.message.is_expired(now_ms) {
+                    doomed.push(Arc::clone(&held.message));
                 }
             });
             removed += self.remove_all(&doomed);
@@ -160,9 +190,9 @@ impl Retained {
         let mut index = self.index.write();
         let mut removed = 0;
         for message in doomed {
-            if index.get(message.topic()).is_some_and(|held| Arc::ptr_eq(held, message)) {
+            if index.get(message.topic()).is_some_and(|held| Arc::ptr_eq(&held.message, message)) {
                 let old = index.remove(message.topic());
-                self.note(old.as_ref(), None);
+                self.note_removed(old.as_ref());
                 removed += 1;
             }
         }
@@ -186,4 +216,13 @@ impl Retained {
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
+}
+
+/// Whether the namespace may keep `message` where `before` stood. A quota that was lowered below what is held refuses
+/// nothing that makes it less.
+fn has_quota(owner: &Arc<Namespace>, message: &Message, before: Option<&Held>) -> bool {
+    let own = before.filter(|held| held.owner.as_ref().is_some_and(|holder| Arc::ptr_eq(holder, owner)));
+    let more_bytes = message.size_bytes().saturating_sub(own.map_or(0, |held| held.message.size_bytes())) as u64;
+    (own.is_some() || owner.admits(Quota::Retained, 1))
+        && (more_bytes == 0 || owner.admits(Quota::RetainedBytes, more_bytes))
 }

@@ -239,7 +239,7 @@ impl Session {
         let settings = Arc::clone(&out.settings);
         let mut has_written = false;
         while let State { link: Some(link), window, .. } = state {
-            if !link.has_room() {
+            if !link.has_room() || !link.may_deliver(out) {
                 break;
             }
             match window.next(out.now_ms, link.receive_maximum, &settings.limits) {

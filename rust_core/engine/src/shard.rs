@@ -40,6 +40,7 @@ pub(crate) enum Due {
     Resume(ConnId),
     Listen(u32),
     Delayed,
+    Pump(ConnId),
     Stop,
 }
 
@@ -368,6 +369,7 @@ impl Shard {
                 }
             }
             Command::KeepAlive { conn, keep_alive_s } => self.change_keep_alive(conn, keep_alive_s),
+            Command::Pump { conn, at_ms } => self.fine.schedule(at_ms, Due::Pump(conn)),
             Command::Delay => self.schedule_delayed(),
             Command::Stop { reason, drain_ms } => self.stop(reason, drain_ms),
         }
@@ -426,6 +428,7 @@ impl Shard {
                     }
                 }
                 Due::Delayed => self.publish_delayed(),
+                Due::Pump(id) => self.pump_throttled(id),
                 Due::Stop => {
                     for conn in self.taken(|_| true) {
                         self.drop_connection(&conn);
@@ -437,6 +440,22 @@ impl Shard {
             self.swept_ms = now_ms;
             self.dispatcher.sweep(&self.hub);
         }
+    }
+
+    /// Sends on what waited for the limits of its receiver.
+    fn pump_throttled(&mut self, id: ConnId) {
+        let Some(conn) = self.take(id) else { return };
+        if let Some(session) = conn.session().cloned() {
+            let hub = Arc::clone(&self.hub);
+            let mut state = session.lock();
+            if let Some(link) = state.link.as_deref_mut().filter(|link| link.conn == id) {
+                if let Some(throttle) = &mut link.throttle {
+                    throttle.is_waiting = false;
+                }
+                crate::dispatch::flush(&hub, &session, &mut state, &mut self.dispatcher.outlet);
+            }
+        }
+        self.put(conn);
     }
 
     fn publish_delayed(&mut self) {

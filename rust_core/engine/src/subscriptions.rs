@@ -40,6 +40,32 @@ fn routed(session: &Session, raw: &str, max_levels: usize) -> Result<Routed, Top
     Ok(Routed { filter, group, hides_dollar: session.mount.is_some() && topic::begins_with_wildcard(parsed.filter) })
 }
 
+/// Why a subscription is not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscribeError {
+    /// The filter is not valid.
+    Filter(TopicError),
+    /// The namespace has as many as it may have.
+    Quota,
+}
+
+impl SubscribeError {
+    /// Reason code for SUBACK.
+    #[must_use]
+    pub fn reason(self) -> ReasonCode {
+        match self {
+            Self::Filter(_) => ReasonCode::TopicFilterInvalid,
+            Self::Quota => ReasonCode::QuotaExceeded,
+        }
+    }
+}
+
+impl From<TopicError> for SubscribeError {
+    fn from(error: TopicError) -> Self {
+        Self::Filter(error)
+    }
+}
+
 /// One granted subscription.
 #[derive(Debug, Clone, Copy)]
 pub struct Granted {
@@ -49,18 +75,30 @@ pub struct Granted {
     pub subscription_id: u32,
 }
 
+/// Counts one more subscription of the session's namespace, if it may have it. The trie's lock makes it exact.
+fn has_quota(session: &Session) -> bool {
+    let Some(namespace) = &session.namespace else {
+        return true;
+    };
+    let is_admitted = namespace.admits(Quota::Subscriptions, 1);
+    if is_admitted {
+        namespace.add(Quota::Subscriptions, 1);
+    }
+    is_admitted
+}
+
 impl Hub {
     /// Adds or replaces a subscription. Returns whether it was new, and retained messages that are to be sent.
     ///
     /// # Errors
-    /// [`TopicError`] when the filter is not valid.
+    /// [`SubscribeError`]; an older subscription of the same filter stays as it was.
     pub fn subscribe(
         &self,
         session: &Session,
         raw: &str,
         granted: Granted,
         now_ms: u64,
-    ) -> Result<(bool, Vec<Replay>), TopicError> {
+    ) -> Result<(bool, Vec<Replay>), SubscribeError> {
         let settings = self.settings();
         let routed = routed(session, raw, settings.max_topic_levels)?;
         let options = SubscriptionOptions {
@@ -74,15 +112,16 @@ impl Hub {
         let subscribed = {
             let mut trie = self.trie.write();
             let subscribed = trie.subscribe(&routed.filter, routed.group.as_deref(), session.id, options);
+            if subscribed.previous.is_none() && !has_quota(session) {
+                trie.remove(subscribed.key, session.id);
+                return Err(SubscribeError::Quota);
+            }
             self.generations.bump(&routed.filter);
             subscribed
         };
         let is_new = subscribed.previous.is_none();
         if is_new {
             session.lock().subscriptions.push(subscribed.key);
-            if let Some(namespace) = &session.namespace {
-                namespace.add(Quota::Subscriptions, 1);
-            }
         }
         // [MQTT5-3.3.1-9] [MQTT5-3.3.1-10] [MQTT5-3.3.1-11]; shared ones get none (MQTT 5.0, 4.8.2).
         let is_replayed = match options.retain_handling {
@@ -241,7 +280,10 @@ impl Shard {
                 replay.extend(messages);
                 code
             }
-            Err(_) => ReasonCode::TopicFilterInvalid as u8,
+            Err(error) => {
+                self.dispatcher.outlet.tally.count(Metric::SubscribeError);
+                error.reason() as u8
+            }
         }
     }
 

@@ -11,13 +11,14 @@ use pybroker_engine::counters::METRICS;
 use pybroker_engine::engine::{Engine, OwnMessage};
 use pybroker_engine::events::Cause;
 use pybroker_engine::link::ConnId;
-use pybroker_engine::subscriptions::Granted;
+use pybroker_engine::namespace::Quota;
+use pybroker_engine::subscriptions::{Granted, SubscribeError};
 use pybroker_engine::sys;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::connect::{PyConnack, PyWill, reason_code};
-use crate::error::{key_error, os_error, value_error};
+use crate::error::{key_error, os_error, quota_exceeded, value_error};
 use crate::{convert, spec};
 
 /// Sockets, routing and QoS state of one broker process.
@@ -55,6 +56,13 @@ fn qos_of(number: u8) -> PyResult<QoS> {
 /// The number of a session; `None` for a negative one.
 pub fn subscriber(session: i64) -> Option<SubscriberId> {
     u32::try_from(session).ok().map(SubscriberId)
+}
+
+/// The exception for a subscription beyond the quota of the session's namespace.
+fn quota_error(py: Python<'_>, engine: &Engine, id: SubscriberId) -> PyErr {
+    let namespace = engine.hub.session(id).and_then(|session| session.namespace.clone());
+    let most = namespace.and_then(|namespace| namespace.most(Quota::Subscriptions)).unwrap_or_default();
+    quota_exceeded(py, Quota::Subscriptions.key(), most)
 }
 
 fn extra_of(connack: Option<&Bound<'_, PyConnack>>) -> Option<Box<pybroker_engine::handshake::ConnackExtra>> {
@@ -200,10 +208,21 @@ impl PyEngine {
     }
 
     #[pyo3(signature = (session, filter, options, subscription_id=0))]
-    fn subscribe(&self, session: i64, filter: &str, options: u8, subscription_id: u32) -> PyResult<bool> {
+    fn subscribe(
+        &self,
+        py: Python<'_>,
+        session: i64,
+        filter: &str,
+        options: u8,
+        subscription_id: u32,
+    ) -> PyResult<bool> {
         let id = subscriber(session).ok_or_else(|| key_error("session", &format!("not negative: {session}")))?;
         let granted = Granted { options, subscription_id };
-        Ok(self.engine.subscribe(id, filter, granted).map_err(value_error)?.unwrap_or(false))
+        match self.engine.subscribe(id, filter, granted) {
+            Ok(is_new) => Ok(is_new.unwrap_or(false)),
+            Err(SubscribeError::Filter(error)) => Err(value_error(error)),
+            Err(SubscribeError::Quota) => Err(quota_error(py, &self.engine, id)),
+        }
     }
 
     fn unsubscribe(&self, session: i64, filter: &str) -> PyResult<bool> {
@@ -232,9 +251,18 @@ impl PyEngine {
         Ok(self.engine.publish(&message) as u8)
     }
 
-    fn publish_will(&self, will: &Bound<'_, PyWill>, session: i64, client_id: &str, mountpoint: &str) -> u8 {
+    #[pyo3(signature = (will, session, client_id, mountpoint, namespace=None))]
+    fn publish_will(
+        &self,
+        will: &Bound<'_, PyWill>,
+        session: i64,
+        client_id: &str,
+        mountpoint: &str,
+        namespace: Option<&str>,
+    ) -> u8 {
+        let namespace = namespace.unwrap_or_default();
         let will = Arc::clone(&will.get().0);
-        self.engine.publish_will(&will, subscriber(session), client_id, mountpoint) as u8
+        self.engine.publish_will(&will, subscriber(session), client_id, mountpoint, namespace) as u8
     }
 
     fn session_stats<'py>(&self, py: Python<'py>, session: i64) -> PyResult<Bound<'py, PyDict>> {

@@ -35,6 +35,12 @@ pub fn timeout_error(what: &str, budget_ms: u64) -> PyErr {
     PyTimeoutError::new_err(format!("{what} takes longer than allowed: {budget_ms} ms"))
 }
 
+/// The broker's own exception for a quota that is used up.
+pub fn quota_exceeded(py: Python<'_>, quota: &str, most: u64) -> PyErr {
+    let made = py.import("pybroker.errors").and_then(|errors| errors.getattr("QuotaExceeded")?.call1((quota, most)));
+    made.map_or_else(|error| error, PyErr::from_value)
+}
+
 /// One fault of access rules: list, rule, field, code, message.
 type RuleErrorRow = (usize, Option<usize>, &'static str, &'static str, String);
 

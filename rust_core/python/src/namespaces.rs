@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pybroker_engine::namespace::{ClientLimits, Namespace, NamespaceLimits, QUOTAS, TenantLimits};
 use pybroker_engine::rate::{Limit, MAX_INTERVAL_MS, Rate};
+use pybroker_engine::sys;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -95,12 +96,12 @@ impl PyEngine {
             return Err(value_error("name of a namespace must not be empty: ''"));
         }
         let (limits, is_counted) = namespace_limits(limits)?;
-        self.engine.hub.namespaces.configure(name, limits, is_counted);
+        self.engine.hub.namespaces.configure(name, limits, is_counted, sys::now_ms());
         Ok(())
     }
 
     fn drop_namespace(&self, name: &str) -> bool {
-        self.engine.hub.namespaces.drop(name)
+        self.engine.hub.namespaces.drop(name, sys::now_ms())
     }
 
     fn namespace_stats<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {

@@ -43,6 +43,11 @@ impl Inbound {
         InboundQos2::New
     }
 
+    /// Says whether `packet_id` is there.
+    pub(super) fn contains(&self, packet_id: u16) -> bool {
+        self.awaiting_release.contains_key(&packet_id)
+    }
+
     /// Frees `packet_id`; says whether it was there. [MQTT5-4.3.3-12]
     pub(super) fn remove(&mut self, packet_id: u16) -> bool {
         let was_there = self.awaiting_release.remove(&packet_id).is_some();

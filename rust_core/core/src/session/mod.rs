@@ -306,6 +306,12 @@ impl<M> Window<M> {
         outcome
     }
 
+    /// Returns whether an id waits for the client's PUBREL. O(1).
+    #[must_use]
+    pub fn inbound_contains(&self, packet_id: u16) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.inbound.contains(packet_id))
+    }
+
     /// Takes a PUBREL from the client; false for an unknown id (PUBCOMP 0x92 in 5.0). O(1). [MQTT5-4.3.3-11]
     pub fn inbound_release(&mut self, packet_id: u16) -> bool {
         let is_known = self.backlog.as_mut().is_some_and(|backlog| backlog.inbound.remove(packet_id));
