@@ -10,6 +10,8 @@ from admin.schemas.authorization_settings import (
     ModeBody,
     NodeCache,
     NodeCacheBody,
+    NodeCacheMetrics,
+    NodeCacheStatus,
     Settings,
     SettingsBody,
     given,
@@ -72,6 +74,19 @@ async def replace_node_cache(call: Call[NodeCacheBody, NoQuery]) -> None:
     before = call.control.authorization.settings.show_node_cache()
     await call.control.authorization.settings.replace_node_cache(given(call.body))
     call.note_change(before, call.control.authorization.settings.show_node_cache())
+
+
+async def show_node_cache_status(call: Call[NoBody, NoQuery]) -> NodeCacheStatus:
+    """Return what the cache of remote answers has done."""
+    metrics = call.control.authorization.answers.show()
+    return NodeCacheStatus(
+        metrics=metrics, node_metrics=[NodeCacheMetrics(node=call.control.about.node, metrics=metrics)]
+    )
+
+
+async def reset_node_cache(call: Call[NoBody, NoQuery]) -> None:
+    """Forget every remote answer and begin to count anew."""
+    call.control.authorization.answers.reset()
 
 
 _row = partial(Row, tag="Access control", scope="access_control", query=NoQuery)
@@ -147,5 +162,21 @@ ROWS = (
         request=NodeCacheBody,
         reply=None,
         status=204,
+    ),
+    _get(
+        path="/authorization/node_cache/status",
+        handler=show_node_cache_status,
+        summary="Show what the cache of remote answers has done",
+        reply=NodeCacheStatus,
+    ),
+    _write(
+        method="POST",
+        path="/authorization/node_cache/reset",
+        handler=reset_node_cache,
+        summary="Forget every remote answer",
+        request=NoBody,
+        reply=None,
+        status=204,
+        errors=(),
     ),
 )

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from admin.schemas.body import Body
+from pybroker.control.authorization.answers import CacheMetrics
 from pybroker.control.authorization.settings import Mode
 
 NoMatch = Literal["allow", "deny"]
@@ -90,6 +91,20 @@ class NodeCache(msgspec.Struct, frozen=True, kw_only=True):
     stat_update_interval: str
     max_count: int | Literal["unlimited"]
     max_memory: str
+
+
+class NodeCacheMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cache of remote answers has done on one node."""
+
+    node: str
+    metrics: CacheMetrics
+
+
+class NodeCacheStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cache of remote answers has done."""
+
+    metrics: CacheMetrics
+    node_metrics: list[NodeCacheMetrics]
 
 
 def given(body: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 
 from pybroker.clock import Clock
+from pybroker.control.authorization.answers import RemoteAnswers
 from pybroker.control.authorization.explain import Explainer
 from pybroker.control.authorization.importer import RuleImporter
 from pybroker.control.authorization.kept import KeptDecisions
@@ -36,11 +37,13 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True):
     explainer: Explainer
     simulator: Simulator
     kept: KeptDecisions
+    answers: RemoteAnswers
 
     async def run(self) -> None:
         """Take the samples behind the rates until cancelled."""
         while True:
             self.statistics.sample()
+            self.answers.sample()
             await asyncio.sleep(SAMPLE_S)
 
 
@@ -73,4 +76,5 @@ async def open_authorization(
         explainer=Explainer(plane, rules),
         simulator=Simulator(plane, rules),
         kept=KeptDecisions(plane, clients, clock),
+        answers=RemoteAnswers(plane, rates),
     )

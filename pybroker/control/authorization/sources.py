@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from pybroker.auth.sources.file import compile_file
 from pybroker.config.render import render
 from pybroker.config.sections.access import FileSource, Source
 from pybroker.control.authorization.rates import Rates
@@ -258,6 +259,7 @@ class Sources:
         text = whole.pop("rules", None)
         if "path" in whole or not isinstance(text, str):
             raise Refused("BAD_REQUEST", "rules must be given as a text; a path is not taken")
+        await asyncio.to_thread(compile_file, text, self._authorizer.profile)
         path = await asyncio.to_thread(_write, self._folder, text)
         try:
             await self._put(placed({**whole, "path": str(path)}))

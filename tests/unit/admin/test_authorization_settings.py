@@ -123,3 +123,26 @@ async def test_node_cache_is_replaced_whole(api: Api) -> None:
 
 async def test_kept_decisions_can_be_forgotten(api: Api) -> None:
     await call(api, "DELETE", "/cache", status=204)
+
+
+async def test_cache_of_remote_answers_tells_what_it_did(api: Api) -> None:
+    answers = api.control.plane.authorizer.answers
+    assert answers is not None
+    answers.find("a")
+    answers.keep("allow", "a")
+    answers.find("a")
+    api.control.authorization.answers.sample()
+    status = await call(api, "GET", "/node_cache/status")
+    rate = {"current": 0.0, "max": 0.0, "last5m": 0.0}
+    metrics = {name: {"value": 1, "rate": rate} for name in ("hits", "misses", "inserts")}
+    assert status["metrics"] == {**metrics, "count": 1, "memory": answers.memory}
+    assert status["node_metrics"] == [{"node": api.control.about.node, "metrics": status["metrics"]}]
+    await call(api, "POST", "/node_cache/reset", status=204)
+    assert (await call(api, "GET", "/node_cache/status"))["metrics"]["count"] == 0
+
+
+async def test_changed_settings_forget_remote_answers(api: Api) -> None:
+    answers = api.control.plane.authorizer.answers
+    assert answers is not None
+    await call(api, "PUT", "/node_cache", {"cache_ttl": "7s"}, 204)
+    assert answers.settings.cache_ttl == 7_000

@@ -51,6 +51,9 @@ async def test_new_source_goes_to_the_front(api: Api) -> None:
         ({"type": "file"}, "rules"),
         ({"type": "file", "path": "/etc/passwd"}, "path"),
         ({"type": "file", "rules": "", "path": "/etc/passwd"}, "path"),
+        ({"type": "file", "rules": "{allow, all}.\n{deny, nobody}.\n"}, "line 2"),
+        ({"type": "file", "rules": "{allow, all}.\n{deny, nobody}.\n", "enable": False}, "line 2"),
+        ({"type": "http", "url": "https://127.0.0.1/acl"}, "ssl"),
     ],
 )
 async def test_bad_source_is_refused(api: Api, tmp_path: Path, body: dict[str, Any], part: str) -> None:
@@ -78,6 +81,16 @@ async def test_source_is_changed_and_keeps_its_secret(api: Api) -> None:
     assert (source.url, source.headers) == ("http://127.0.0.1/other", {"x-key": "hidden"})  # type: ignore[attr-defined]
     reply = await call(api, "PUT", "/http", {**HTTP, "type": "file"}, 400)
     assert "'file'" in reply["message"]
+
+
+async def test_bad_text_leaves_the_one_in_force(api: Api) -> None:
+    await call(api, "POST", body={**FILE, "enable": True})
+    reply = await call(api, "PUT", "/file", {"type": "file", "rules": "{deny, all"}, 400)
+    assert reply["code"] == "BAD_REQUEST"
+    assert (await call(api, "GET", "/file", status=200))["rules"] == FILE["rules"]
+    explained = {"clientid": "c", "action": "publish", "topic": "$x/y"}
+    reply = (await api.call("POST", "/authorization/explain", explained, auth=await api.log_in())).json()
+    assert (reply["decision"], reply["source"]) == ("allow", "file")
 
 
 async def test_text_of_a_file_travels_and_stays(tmp_path: Path) -> None:
