@@ -195,6 +195,12 @@ COMMANDS: tuple[Command, ...] = (
         changes="state",
     ),
     Command(name="banned clear", summary="Lift every ban.", changes="state"),
+    Command(
+        name="authz cache-clean",
+        summary="Forget access decisions that are kept.",
+        parameters=(_word("who", "Client id; `all`, or nothing: of every client.", is_required=False, default="all"),),
+        changes="state",
+    ),
     Command(name="retained info", summary="Show how many messages are retained."),
     Command(
         name="retained topics",

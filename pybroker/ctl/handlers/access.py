@@ -1,4 +1,4 @@
-"""Commands about who may administer: users of the dashboard and API keys."""
+"""Commands about who may what: users of the dashboard, API keys, and decisions of access control that are kept."""
 
 from typing import Any, Literal
 
@@ -86,6 +86,14 @@ async def remove_key(control: Control, name: str) -> None:
     await control.api_keys.remove(OPERATOR, name)
 
 
+async def forget_decisions(control: Control, who: str) -> None:
+    """Forget the decisions of one client, or of all and of remote sources."""
+    if who == "all":
+        control.authorization.sources.refresh()
+    else:
+        control.authorization.kept.forget(who)
+
+
 async def _switch_key(control: Control, name: str, *, is_enabled: bool) -> ApiKey:
     record = control.api_keys.find(OPERATOR, name)
     changed = await control.api_keys.update(
@@ -129,4 +137,5 @@ HANDLERS: dict[str, Any] = {
     "api_keys enable": enable_key,
     "api_keys disable": disable_key,
     "api_keys del": remove_key,
+    "authz cache-clean": forget_decisions,
 }

@@ -191,6 +191,16 @@ async def test_keys_are_deleted(console: Console, capsys: Capture) -> None:
     assert await shown(console, capsys, "api_keys") == []
 
 
+async def test_kept_decisions_are_forgotten(console: Console, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[str] = []
+    authorization = console.api.control.authorization
+    monkeypatch.setattr(authorization.kept, "forget", forgotten.append)
+    monkeypatch.setattr(authorization.sources, "refresh", lambda: forgotten.append("all of them"))
+    await shown(console, capsys, "authz", "cache-clean", "c")
+    await shown(console, capsys, "authz", "cache-clean")
+    assert forgotten == ["c", "all of them"]
+
+
 async def test_bans_are_made_and_lifted(console: Console, capsys: Capture) -> None:
     made = await shown(console, capsys, "banned", "add", "peerhost_net", "10.0.0.0/8", "--reason", "why")
     assert (made["as"], made["by"], made["until"]) == ("peerhost_net", "cli", "infinity")
