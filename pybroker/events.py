@@ -166,6 +166,7 @@ class EventBus:
         "client_refused",
         "client_subscribed",
         "client_unsubscribed",
+        "rights_ended",
         "quota_crossed",
         "session_created",
         "session_discarded",
@@ -184,6 +185,7 @@ class EventBus:
         self.client_subscribed: Signal[Subscribed] = Signal()
         self.client_unsubscribed: Signal[Unsubscribed] = Signal()
         self.quota_crossed: Signal[QuotaCrossing] = Signal()
+        self.rights_ended: Signal[Client] = Signal()
         self.subscription_denied: Signal[Client] = Signal()
         self.sys_subscribed: Signal[Client] = Signal()
         self.session_created: Signal[Client] = Signal()

@@ -14,7 +14,7 @@ from pybroker.auth.authorizer import NOT_AUTHORIZED, Authorizer
 from pybroker.events import EventBus, Unsubscribed
 from pybroker.plane.registry import OFFLINE, Registry, Session
 from pybroker.plane.subscribe import ExclusiveLocks
-from pybroker.types import ClientId, Filter, Username
+from pybroker.types import ClientId, Filter
 
 logger = structlog.get_logger(__name__)
 
@@ -56,6 +56,7 @@ class Revoker:
         self._has_all = False
         self._clients: set[ClientId] = set()
         authorizer.listen(self.request)
+        events.rights_ended.listen(lambda client: self.request_client(client.client_id))
 
     def request(self) -> None:
         """Have every subscription judged again soon."""
@@ -67,18 +68,13 @@ class Revoker:
         self._clients.add(client_id)
         self._wanted.set()
 
-    def set_superuser(self, username: Username, is_superuser: bool) -> None:
-        """Give or take the rights of a superuser to the clients of a user name, at once; O(sessions)."""
-        for session in self._registry:
-            if session.username == username:
-                self._set_superuser(session, is_superuser)
-
-    def forget_user(self, username: Username) -> None:
-        """Take the rights of a superuser from the clients of a user that was deleted, and judge what they have."""
-        for session in self._registry:
-            if session.username == username:
-                self._set_superuser(session, False)
-                self.request_client(session.client_id)
+    def demote(self, session: Session) -> None:
+        """Take the rights of a superuser from one client at once, and have its subscriptions judged again soon."""
+        session.is_superuser = False
+        subject = self._engine.subject(session.slot)
+        if subject is not None and subject.is_superuser:
+            self._engine.set_subject(session.slot, subject.with_superuser(False))
+        self.request_client(session.client_id)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -136,10 +132,3 @@ class Revoker:
             self._events.client_unsubscribed.emit(Unsubscribed(session, filter))
         if self._authorizer.settings.on_revoke == "disconnect" and session.conn != OFFLINE:
             self._engine.disconnect(session.conn, NOT_AUTHORIZED, CLOSE_NOT_AUTHORIZED)
-
-    def _set_superuser(self, session: Session, is_superuser: bool) -> None:
-        session.is_superuser = is_superuser
-        subject = self._engine.subject(session.slot)
-        if subject is not None and subject.is_superuser != is_superuser:
-            self._engine.set_subject(session.slot, subject.with_superuser(is_superuser))
-            self.request_client(session.client_id)

@@ -58,7 +58,7 @@ class Sessions:
         # Connections whose session was given to another one, until their end is reported.
         self._replaced_by: dict[int, int] = {}
         self._deadlines: Deadlines[Session] = Deadlines(clock, call_later, self._on_due)
-        self._rights_ends = RightsEnds(engine, clock, call_later)
+        self._rights_ends = RightsEnds(events, engine, clock, call_later)
 
     def open(self, applicant: Applicant) -> tuple[Session, bool]:
         """Give an admitted applicant its session; return it and whether it was there before.

@@ -174,6 +174,27 @@ async def test_changed_user_is_known_at_the_next_connect(guarded: Guarded, dial:
     assert await knock(guarded, dial, username="ann", password=b"new") == NOT_AUTHORIZED
 
 
+async def test_demoted_superuser_loses_his_rights_at_once(guarded: Guarded, dial: Dialer) -> None:
+    guarded.use(PASSWORDS)
+    users = f"/authentication/{BUILT_IN}/users"
+    for change in ("PUT", "DELETE"):
+        guarded.call("DELETE", f"{users}/ann")
+        guarded.add_user("ann", is_superuser=True)
+        assert guarded.call("PUT", "/authorization/mode", {"mode": "whitelist"})[0] == 200
+        try:
+            client = await dial(guarded.broker.address())
+            await client.connect(username="ann", password=b"pw")
+            assert await client.subscribe(("own", 0)) == (0,)
+            body = {"is_superuser": False} if change == "PUT" else None
+            assert guarded.call(change, f"{users}/ann", body)[0] in (200, 204)
+            mine = f"/clients/{client.client_id}/subscriptions"
+            await eventually(lambda mine=mine: guarded.call("GET", mine)[1] == [])
+            await client.publish("own", qos=1, packet_id=1)
+            assert (await client.expect(Type.PUBACK)).reason == NOT_AUTHORIZED
+        finally:
+            guarded.call("PUT", "/authorization/mode", {"mode": "blacklist"})
+
+
 async def test_imported_hashes_log_in(guarded: Guarded, dial: Dialer) -> None:
     guarded.use(PASSWORDS)
     # sha256 of "saltpw", as EMQX exports it.
@@ -240,8 +261,10 @@ async def test_connection_may_outlive_its_token_without_rights(guarded: Guarded,
     client = await dial(guarded.broker.address())
     ends_s = int(time.time()) + 1
     await client.connect(password=token({"exp": ends_s}), username="ann")
+    await client.subscribe(("t", 0))
     await eventually(lambda: time.time() > ends_s + 0.1)
-    assert await client.subscribe(("t", 0)) == (NOT_AUTHORIZED,)
+    assert await client.subscribe(("u", 0)) == (NOT_AUTHORIZED,)
+    await eventually(lambda: guarded.call("GET", f"/clients/{client.client_id}/subscriptions")[1] == [])
 
 
 async def test_keys_are_fetched(guarded: Guarded, dial: Dialer, service: Service) -> None:

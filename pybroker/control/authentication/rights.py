@@ -5,12 +5,11 @@ from typing import Literal
 
 from pybroker.control.clients import WINDOW
 from pybroker.control.plane import Plane
-from pybroker.plane.registry import Session
 from pybroker.types import ClientId, Namespace
 
 
 class RightsWatch:
-    """Takes the rights of a superuser from the sessions of a user who is none any more.
+    """Takes the rights of a superuser from the sessions of a user who is none any more, and has the rest judged again.
 
     Args:
         plane: holds the sessions.
@@ -37,13 +36,10 @@ class RightsWatch:
         if kind == "clientid":
             session = registry.find(ClientId(user_id))
             if session is not None:
-                self._demote(session)
+                self._plane.revoker.demote(session)
             return
         for slot in range(0, registry.slots, WINDOW):
             for session in registry.window(slot, WINDOW):
                 if session.username == user_id and (namespace is None or session.namespace == namespace):
-                    self._demote(session)
+                    self._plane.revoker.demote(session)
             await asyncio.sleep(0)
-
-    def _demote(self, session: Session) -> None:
-        session.is_superuser = False

@@ -14,7 +14,7 @@ from pybroker.events import EventBus, Unsubscribed
 from pybroker.plane.registry import OFFLINE, Registry, Session
 from pybroker.plane.subscribe import ExclusiveLocks
 from pybroker.ports import Applicant, ListenerTraits
-from pybroker.types import ClientId, ListenerId, Mountpoint, Username
+from pybroker.types import ClientId, ListenerId, Mountpoint
 from tests.support.clock import FakeClock
 from tests.support.fake_core import FakeConnect
 
@@ -63,13 +63,14 @@ class House:
     def _hear(self, event: Unsubscribed) -> None:
         self.gone.append((event.client.client_id, event.filter))
 
-    def session(self, client_id: str, *filters: str, mountpoint: str = "", username: str | None = None) -> Session:
+    def session(self, client_id: str, *filters: str, mountpoint: str = "", is_superuser: bool = False) -> Session:
         """Make a session that has no connection."""
-        connect = FakeConnect(client_id=client_id, username=username).as_core()
+        connect = FakeConnect(client_id=client_id).as_core()
         applicant = Applicant(OFFLINE, connect, ListenerTraits(id=ListenerId("tcp:default")))
         applicant.mountpoint = Mountpoint(mountpoint)
         slot = self.engine.create_session(client_id, mountpoint)
-        self.engine.set_subject(slot, AccessSubject(AccessClient(client_id, username, mountpoint=mountpoint)))
+        client = AccessClient(client_id, mountpoint=mountpoint)
+        self.engine.set_subject(slot, AccessSubject(client, is_superuser=is_superuser))
         session = Session(slot, applicant, 0)
         self.registry.add(session)
         for filter in filters:
@@ -143,18 +144,21 @@ async def test_nothing_is_taken_where_the_policy_is_to_ignore() -> None:
     assert house.filters(session) == {"a"}
 
 
-async def test_demotion_of_a_superuser_and_end_of_rights_concern_that_client(house: House) -> None:
-    session, other = house.session("c", "a", username="u"), house.session("d", "a", username="v")
-    house.revoker.set_superuser(Username("u"), True)
-    house.revoker.set_superuser(Username("v"), True)
+async def test_demotion_of_a_superuser_concerns_that_client(house: House) -> None:
+    session, other = house.session("c", "a", is_superuser=True), house.session("d", "a", is_superuser=True)
     await house.deny("a")
     assert house.filters(session) == house.filters(other) == {"a"}
-    house.revoker.set_superuser(Username("u"), False)
+    house.revoker.demote(session)
     await house.revoker.work()
     assert (house.filters(session), house.filters(other)) == (set(), {"a"})
-    house.revoker.forget_user(Username("v"))
+
+
+async def test_rights_that_end_while_a_client_stays_are_judged(house: House) -> None:
+    session = house.session("c", "a")
+    house.engine.set_subject(session.slot, AccessSubject(AccessClient("c"), expire_at_s=1))
+    house.events.rights_ended.emit(session)
     await house.revoker.work()
-    assert house.filters(other) == set()
+    assert house.filters(session) == set()
 
 
 async def test_expired_rights_end_the_subscriptions(house: House) -> None:

@@ -55,11 +55,16 @@ def test_only_the_newest_connection_of_a_session_counts(plane: Plane, admit: Cal
     assert [call[1] for call in ended(plane)] == [2]
 
 
-def test_rights_that_end_without_the_connection_set_no_timer(plane: Plane, admit: Callable[..., None]) -> None:
+def test_client_may_stay_without_its_rights_and_that_is_told(plane: Plane, admit: Callable[..., None]) -> None:
     admit(1, 30, disconnects=False)
-    admit(2, None, client_id="other")
+    plane.timers.advance(30_000)
+    assert ended(plane) == []
+    assert plane.heard[-1] == "rights_ended"
+
+
+def test_rights_without_end_set_no_timer(plane: Plane, admit: Callable[..., None]) -> None:
+    admit(1, None)
     assert plane.timers.set_count == 0
-    assert plane.session().expire_at_s == plane.clock.wall_s() + 30
 
 
 def test_nothing_is_ended_after_stop(plane: Plane, admit: Callable[..., None]) -> None:
