@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -60,6 +61,9 @@ class Guarded:
         body = {"user_id": user_id, "password": password, **fields}
         status, answer = self.call("POST", f"/authentication/{authenticator}/users", body)
         assert status == 201, answer
+
+    def has_no_subscription(self, client_id: str) -> bool:
+        return self.call("GET", f"/clients/{client_id}/subscriptions") == (200, [])
 
     def metrics(self, authenticator: str) -> dict[str, float]:
         found: dict[str, float] = self.call("GET", f"/authentication/{authenticator}/status")[1]["metrics"]
@@ -187,8 +191,7 @@ async def test_demoted_superuser_loses_his_rights_at_once(guarded: Guarded, dial
             assert await client.subscribe(("own", 0)) == (0,)
             body = {"is_superuser": False} if change == "PUT" else None
             assert guarded.call(change, f"{users}/ann", body)[0] in (200, 204)
-            mine = f"/clients/{client.client_id}/subscriptions"
-            await eventually(lambda mine=mine: guarded.call("GET", mine)[1] == [])
+            await eventually(partial(guarded.has_no_subscription, client.client_id))
             await client.publish("own", qos=1, packet_id=1)
             assert (await client.expect(Type.PUBACK)).reason == NOT_AUTHORIZED
         finally:
@@ -264,7 +267,7 @@ async def test_connection_may_outlive_its_token_without_rights(guarded: Guarded,
     await client.subscribe(("t", 0))
     await eventually(lambda: time.time() > ends_s + 0.1)
     assert await client.subscribe(("u", 0)) == (NOT_AUTHORIZED,)
-    await eventually(lambda: guarded.call("GET", f"/clients/{client.client_id}/subscriptions")[1] == [])
+    await eventually(partial(guarded.has_no_subscription, client.client_id))
 
 
 async def test_keys_are_fetched(guarded: Guarded, dial: Dialer, service: Service) -> None:
