@@ -12,7 +12,7 @@ import pytest_asyncio
 import structlog
 
 from admin.app import ROWS
-from admin.table import NoBody, Row, Text
+from admin.table import Access, NoBody, Row, Text
 from pybroker.config.sections.observe import LogAudit, LogSettings
 from tests.support.admin import PASSWORD, Api, config_with, open_api
 
@@ -105,6 +105,35 @@ async def test_oversized_body_is_refused(walked: Walked, row: Row) -> None:
     auth = "" if row.path == "/login" else walked.token
     reply = await walked.api.call(row.method, _path(row, "x"), b" " * (row.body_limit + 1), auth=auth)
     assert (reply.status_code, reply.json()["code"]) == (413, row.too_large)
+
+
+_GUARDED = [row for row in ROWS if row.access is not Access.OPEN and row.opens_when is None]
+
+
+@pytest.mark.parametrize("row", _GUARDED, ids=_id)
+async def test_no_spelling_of_a_path_opens_it(walked: Walked, row: Row) -> None:
+    path = _path(row, "x")
+    first, _, rest = path[1:].partition("/")
+    spellings = [
+        f"/{path}",
+        f"{path}/",
+        f"{path}/.",
+        f"{path}//",
+        f"/status/..{path}",
+        f"/login/%2e%2e{path}",
+        f"/./{first}/./{rest}",
+        f"/status/%2f..{path}",
+        f"/status/..%2f{path[1:]}",
+        f"/%{ord(first[0]):02x}{path[2:]}",
+        f"{path};a=b",
+        f"{path}%00",
+        f"{path}%2f",
+        f"{path}%23",
+        path.upper(),
+    ]
+    for spelling in spellings:
+        reply = await walked.api.call(row.method, spelling, None if row.method == "GET" else b"{")
+        assert reply.status_code in (401, 404, 405), f"{spelling}: {reply.status_code}"
 
 
 async def test_names_end_no_line_of_the_audit_file(tmp_path: Path) -> None:
