@@ -138,31 +138,38 @@ class CommandServer:
 
     async def _carry_out(self, command: Command, arguments: Mapping[str, Any], uid: int) -> CommandReply:
         started, is_change = time.monotonic(), command.changes == "configuration"
-        before = self._control.configs.show() if is_change else {}
+        audit, configs = self._control.audit, self._control.configs
+        before, was_enabled = configs.show() if is_change else {}, audit.is_enabled
+        reply = _refusal("INTERNAL_ERROR", "defect of the broker, see its log")
         try:
             reply = CommandReply(result=await HANDLERS[command.name](self._control, **arguments))
         except Refused as error:
             reply = _refusal(error.code, error.message)
         except BrokerError as error:
             reply = _refusal("INTERNAL_ERROR", str(error))
-        after = self._control.configs.show() if is_change else {}
-        audit = self._control.audit
-        if audit.is_enabled:
-            await audit.append(
-                AuditRecord(
-                    created_us=audit.now_us(),
-                    node=self._control.about.node,
-                    origin="cli",
-                    source=_user_name(uid),
-                    operation_type=command.name.split(" ")[0],
-                    operation_result="success" if reply.error is None else "failure",
-                    duration_ms=int((time.monotonic() - started) * 1_000),
-                    args=command.words(arguments),
-                    failure="" if reply.error is None else msgspec.to_builtins(reply.error),
-                    change=_difference(before, after),
-                )
-            )
+        finally:
+            # A defect is recorded too, and so is switching the log off or on.
+            if was_enabled or audit.is_enabled:
+                duration_ms = int((time.monotonic() - started) * 1_000)
+                change = _difference(before, configs.show()) if is_change else None
+                await audit.append(self._record(command.words(arguments), uid, reply, duration_ms, change))
         return reply
+
+    def _record(
+        self, words: tuple[str, ...], uid: int, reply: CommandReply, duration_ms: int, change: dict[str, Any] | None
+    ) -> AuditRecord:
+        return AuditRecord(
+            created_us=self._control.audit.now_us(),
+            node=self._control.about.node,
+            origin="cli",
+            source=_user_name(uid),
+            operation_type=words[0],
+            operation_result="success" if reply.error is None else "failure",
+            duration_ms=duration_ms,
+            args=words,
+            failure="" if reply.error is None else msgspec.to_builtins(reply.error),
+            change=change,
+        )
 
 
 def _refusal(code: str, message: object) -> CommandReply:

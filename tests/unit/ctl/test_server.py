@@ -11,7 +11,7 @@ import pytest
 from pybroker.control.audit import AuditFilter
 from pybroker.ctl import server as server_module
 from pybroker.ctl.protocol import MAX_REQUEST, socket_path
-from pybroker.errors import BrokerError
+from pybroker.errors import BrokerError, StoreError
 from tests.support.admin import config_with
 from tests.support.commands import Console, open_console
 
@@ -131,3 +131,37 @@ async def test_nothing_is_recorded_while_the_log_is_off(tmp_path: Path) -> None:
 
 async def test_user_without_a_name_is_his_number() -> None:
     assert server_module._user_name(3_999_999_999) == "3999999999"
+
+
+async def test_switching_the_log_off_is_its_last_record(console: Console, tmp_path: Path) -> None:
+    await console.ask("conf load", path="log.audit.enable = false")
+    await console.ask("status")
+    await console.ask("conf load", path="log.audit.enable = true")
+    records = (await console.api.control.audit.page(AuditFilter(origin="cli"), 1, 10)).records[::-1]
+    assert [record.args for record in records] == [("conf", "load", "******")] * 2
+    assert [record.change and record.change["after"]["log"]["audit"]["enable"] for record in records] == [False, True]
+
+
+async def test_defect_is_recorded_and_ends_the_connection(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, seen = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: seen.append(context["exception"]))
+
+    def fail() -> None:
+        raise RuntimeError("defect")
+
+    monkeypatch.setattr(console.api.control.users, "all", fail)
+    reader, writer = await asyncio.open_unix_connection(str(console.folder / "ctl.sock"))
+    writer.write(b'{"command": "admins list"}\n')
+    assert await reader.read() == b""
+    writer.close()
+    (record,) = (await console.api.control.audit.page(AuditFilter(origin="cli"), 1, 10)).records
+    assert (record.operation_result, record.failure["code"]) == ("failure", "INTERNAL_ERROR")
+    assert [type(error) for error in seen] == [RuntimeError]
+
+
+async def test_store_that_fails_is_told(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail() -> None:
+        raise StoreError("disk is full")
+
+    monkeypatch.setattr(console.api.control.bans, "clear", fail)
+    assert (await console.ask("banned clear"))["error"] == {"code": "INTERNAL_ERROR", "message": "disk is full"}
