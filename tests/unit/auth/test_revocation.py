@@ -121,8 +121,8 @@ async def test_messages_that_wait_for_a_revoked_subscription_go_with_it(house: H
     assert house.engine.session_stats(session.slot)["mqueue_len"] == 4
     await house.deny("a", "eq b/#")
     assert house.filters(session) == {"b/c"}
-    queued = house.engine.session_messages(session.slot, "mqueue", -1, 10)[0]
-    assert [row[1] for row in queued] == ["b/c"]
+    queued = house.engine.session_messages(session.slot, "mqueue", None, 10)[0]
+    assert [row[2] for row in queued] == ["b/c"]
     assert house.engine.metrics()["delivery.dropped.revoked"] == 3
     assert house.engine.session_stats(session.slot)["mqueue_dropped"] == 3
 
