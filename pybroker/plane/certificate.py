@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import textwrap
 
 from pybroker._core import Connect
 from pybroker.config.sections.mqtt import CertificateField
@@ -13,8 +12,8 @@ def certificate_text(connect: Connect, field: CertificateField) -> str:
 
     Args:
         connect: CONNECT with what TLS, or the PROXY header, told of the peer.
-        field: `cn` common name, `dn` subject, `pem` the certificate as PEM, `md5` hexadecimal digest of its DER form,
-            `crt` the DER form; in base64, because a client id is text.
+        field: `cn` common name, `dn` subject, `md5` hexadecimal digest of the DER form, `pem` the DER form in base64,
+            without lines and frame; `crt` likewise, because a name is text.
     """
     if field == "cn":
         return connect.certificate_common_name or ""
@@ -25,8 +24,4 @@ def certificate_text(connect: Connect, field: CertificateField) -> str:
         return ""
     if field == "md5":
         return hashlib.md5(der, usedforsecurity=False).hexdigest()
-    encoded = base64.b64encode(der).decode("ascii")
-    if field == "crt":
-        return encoded
-    lines = "\n".join(textwrap.wrap(encoded, 64))
-    return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+    return base64.b64encode(der).decode("ascii")
