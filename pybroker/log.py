@@ -116,6 +116,8 @@ class LogWriter:
             cache_logger_on_first_use=False,
         )
         logging.getLogger().handlers[:] = [self._handler]
+        # A line for each request to an access service would drown everything else; failures are told by who asks.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         self._apply_levels()
         self._thread.start()
 
