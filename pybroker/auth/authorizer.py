@@ -24,6 +24,8 @@ logger = structlog.get_logger(__name__)
 
 NOT_AUTHORIZED = 0x87
 BUILT_IN = "built_in_database"
+NOT_AVAILABLE = "not available"
+"""Why a source is skipped that the broker has no client for, or that is not open."""
 
 Profile: TypeAlias = Literal["legacy", "hardened"]
 Decision: TypeAlias = tuple[str, str, str, str, int, int, int]
@@ -130,6 +132,9 @@ class Authorizer:
         for one in opened.values():
             one.forget()
         self._put_in_force()
+        for step in self.steps:
+            if step.skipped == NOT_AVAILABLE:
+                logger.warning("authorization_source_without_effect", type=step.source.type)
         await _close(before, opened)
 
     async def close(self) -> None:
@@ -288,7 +293,7 @@ class Authorizer:
         elif opened is not None:
             rules = opened.rules
         else:
-            skipped = skipped or "not available"
+            skipped = skipped or NOT_AVAILABLE
         if rules is not None:
             rules = rules.reading(self.settings.subscribe_match)
         return Step(source, rules, skipped, self._preconditions.compile(source.precondition), opened)

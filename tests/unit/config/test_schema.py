@@ -209,7 +209,7 @@ def test_every_inert_row_names_a_key() -> None:
     [
         ("retainer.backend", True),
         ("authentication[0].secret", False),
-        ("authorization.cache.ttl", True),
+        ("authorization.cache.ttl", False),
         ("authorization.sys_topics", False),
         ("listeners.tcp.default.zone", False),
         ("zones.outside.mqtt.max_inflight", True),
