@@ -1,4 +1,4 @@
-"""Limits and quotas of a namespace, as its clients and their neighbours see them.
+"""Limits, quotas and counters of a namespace, as its clients and their neighbours see them.
 
 Rates are per hour, so that what passes is counted exactly; how buckets refill is shown where the clock can be moved.
 """
@@ -311,3 +311,53 @@ async def test_what_goes_out_at_once_needs_no_room_in_the_queues(engine: BareEng
         assert (await publisher.publish_fully("t", b"x")).reason == 0
         await receiver.settle(await receiver.expect_publish("t"))
     assert engine.quota_events == []
+
+
+async def test_traffic_counts_for_its_namespace_and_for_the_broker(engine: BareEngine) -> None:
+    for namespace in ("n1", "n2"):
+        limit(engine, namespace)
+    own = await subscriber(engine, "n1:s", ("t", 1))
+    foreign = await subscriber(engine, "n2:s", ("t", 0))
+    uncounted = await subscriber(engine, "n3:s", ("t", 0))
+    publisher = await engine.clients.connected(client_id="n1:p")
+    assert await answers(publisher, 3) == [0] * 3
+    for _ in range(3):
+        await own.settle(await own.expect_publish("t"))
+        await foreign.expect_publish("t")
+        await uncounted.expect_publish("t")
+    names = ("messages.received", "messages.qos1.received", "packets.puback.sent", "messages.sent", "messages.acked")
+
+    def counted(stats: dict[str, int]) -> list[int]:
+        return [stats.get(name, -1) for name in names]
+
+    await eventually(lambda: counted(engine.core.namespace_stats("n1")) == [3, 3, 3, 3, 3])
+    await eventually(lambda: counted(engine.core.namespace_stats("n2")) == [0, 0, 0, 3, 0])
+    assert counted(engine.core.namespace_stats("n3")) == [-1] * 5
+    assert counted(engine.core.metrics()) == [3, 3, 3, 9, 3]
+    stats, connects = engine.core.namespace_stats("n1"), engine.core.metrics()["packets.connect.received"]
+    assert (stats["packets.connect.received"], connects) == (0, 4), "who connects has no namespace yet"
+    assert stats["bytes.received"] > 0
+    assert stats["bytes.sent"] > 0
+
+
+async def test_what_the_limits_drop_counts_for_the_namespace(engine: BareEngine) -> None:
+    limit(engine, client={"messages": per_hour(1), "delivery_messages": per_hour(1)})
+    limit(engine, "n2", client={"delivery_messages": per_hour(1)})
+    await subscriber(engine, "n2:s", ("t", 0))
+    publisher = await engine.clients.connected(client_id="n1:p")
+    assert await answers(publisher, 3) == [0, 0x97, 0x97]
+    await answers(await engine.clients.connected(client_id="n4:p"), 2)
+    await eventually(lambda: engine.core.namespace_stats("n1")["messages.dropped.quota_exceeded"] == 2)
+    await eventually(lambda: engine.core.namespace_stats("n2")["delivery.dropped.qos0_msg"] == 2)
+    assert engine.core.namespace_stats("n1")["delivery.dropped"] == 0
+
+
+async def test_a_namespace_that_is_made_again_counts_from_zero(engine: BareEngine) -> None:
+    limit(engine)
+    client = await engine.clients.connected(client_id="n1:a")
+    await answers(client, 2)
+    await eventually(lambda: engine.core.namespace_stats("n1")["messages.received"] == 2)
+    engine.core.drop_namespace("n1")
+    assert "messages.received" not in engine.core.namespace_stats("n1")
+    limit(engine)
+    assert engine.core.namespace_stats("n1")["messages.received"] == 0

@@ -171,6 +171,7 @@ impl Shard {
         conn.phase = Phase::Open;
         conn.heard_ms = self.now_ms();
         conn.guard.answer = Some((is_allowed, is_kept));
+        self.dispatcher.outlet.tally.enter(conn.namespace());
         let mut verdict = match conn.decoder.decode(&frame) {
             Ok(Some((Packet::Publish(publish), _))) => self.take_publish(&mut conn, &publish, &frame),
             _ => Verdict::protocol(ReasonCode::MalformedPacket),

@@ -43,6 +43,7 @@ impl Shard {
         }
         let phase = conn.phase;
         self.report_end(&conn, cause, reason, note);
+        let namespace = conn.namespace().cloned();
         let link = Self::take_link(&mut conn);
         conn.phase = Phase::Lingering;
         conn.pending = None;
@@ -57,8 +58,11 @@ impl Shard {
             return if is_mutual { self.drop_connection(&conn) } else { self.linger(conn) };
         };
         let has_heard = phase.is_connected() || phase == Phase::Authenticating;
+        self.dispatcher.outlet.tally.enter(namespace.as_ref());
         link.say_goodbye(&mut self.dispatcher.outlet, if has_heard { reason } else { 0 });
-        match link.flush(&mut self.dispatcher.outlet) {
+        let ended = link.flush(&mut self.dispatcher.outlet);
+        self.dispatcher.outlet.tally.enter(None);
+        match ended {
             Flushed::Broken => return self.drop_connection(&conn),
             Flushed::Empty if is_mutual => return self.drop_connection(&conn),
             Flushed::Empty => sys::finish_sending(conn.fd.as_fd()),

@@ -247,6 +247,12 @@ impl Connection {
         self.decoder.version().unwrap_or(Version::V311)
     }
 
+    /// The namespace of its session.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&Arc<Namespace>> {
+        self.session()?.namespace.as_ref()
+    }
+
     /// Its session.
     #[must_use]
     pub fn session(&self) -> Option<&Arc<Session>> {

@@ -11,7 +11,7 @@ use pybroker_core::codec::{self, QoS, Version};
 use pybroker_core::message::{Message, NEVER};
 use pybroker_core::mountpoint;
 use pybroker_core::route::{self, Audience, Plan};
-use pybroker_core::session::{Entry, Limits, Offer, Overflow};
+use pybroker_core::session::{Entry, Offer, Overflow};
 use pybroker_core::topic;
 use pybroker_core::trie::{self, Matches, PickRequest, SharedGroup, SubscriberId, SubscriptionOptions};
 
@@ -20,7 +20,6 @@ use crate::cache::{MatchCache, Target, Targets, is_same_mount};
 use crate::counters::{Metric, Tally};
 use crate::hub::Hub;
 use crate::link::{Link, Outlet, Written};
-use crate::namespace::Quota;
 use crate::outbox::{BufferPool, FLUSH_MARK, Flushed, SHARE_MARK};
 use crate::publication::{self, Dispatched, Form, Frame, Frames, Grant, Inbound, Run, Sender, stable_hash};
 use crate::retained::Stored;
@@ -74,6 +73,7 @@ impl Dispatcher {
 
     /// Routes one publication: retained store first, then every receiver. [MQTT5-3.3.4]
     pub fn dispatch(&mut self, hub: &Hub, inbound: &Inbound<'_>) -> Dispatched {
+        self.outlet.tally.enter(inbound.namespace);
         let Some(targets) = self.targets(hub, inbound) else {
             self.outlet.tally.count(Metric::PublishError);
             return Dispatched::InvalidTopic;
@@ -100,6 +100,7 @@ impl Dispatcher {
         for group in &targets.groups {
             self.deliver_shared(hub, &mut run, group);
         }
+        self.outlet.tally.enter(inbound.namespace);
         run.outcome()
     }
 
@@ -258,6 +259,7 @@ impl Dispatcher {
         if state.is_ended {
             return;
         }
+        self.outlet.tally.enter(session.namespace.as_ref());
         run.present += 1;
         let settings = run.settings;
         let granted = QoS::try_from(grant.qos).unwrap_or(QoS::AtMostOnce);
@@ -279,11 +281,11 @@ impl Dispatcher {
                 let has_room = link.as_deref_mut().is_some_and(|link| link.has_room() && link.may_deliver(out));
                 let receive_maximum = link.as_ref().map_or(0, |link| link.receive_maximum);
                 let entry = run.entry(grant, qos, settings.priority_of(run.inbound.topic));
-                let tight = tight_limits(session, window.queue_bytes(), entry.bytes, &settings.limits);
+                let tight = session.tight_limits(window.queue_bytes(), entry.bytes, &settings.limits);
                 let limits = tight.as_ref().unwrap_or(&settings.limits);
                 let offered = window.offer(entry, has_room, receive_maximum, limits);
                 if tight.is_some() {
-                    note_exceeded(session, &offered);
+                    session.note_exceeded(&offered);
                 }
                 match offered {
                     Offer::Send { packet_id } => {
@@ -535,39 +537,18 @@ fn own_access(hub: &Hub) -> Arc<AccessChain> {
 
 /// Flushes a session's link and, while the socket takes everything, goes on with what waits.
 pub fn flush(hub: &Hub, session: &Session, state: &mut State, out: &mut Outlet) -> Flushed {
-    loop {
+    out.tally.enter(session.namespace.as_ref());
+    let ended = loop {
         let Some(link) = state.link.as_deref_mut() else {
-            return Flushed::Empty;
+            break Flushed::Empty;
         };
         let ended = link.flush(out);
         if ended != Flushed::Empty || !session.pump(state, out, &hub.retained) {
-            return ended;
+            break ended;
         }
-    }
-}
-
-/// Limits of a session's queue where its namespace has too few bytes left for one more message. Its own messages make
-/// room for its own: nobody's queue is emptied by a neighbour.
-fn tight_limits(session: &Session, own_bytes: u64, more_bytes: u32, limits: &Limits) -> Option<Limits> {
-    let room = session.namespace.as_ref()?.room(Quota::QueuedBytes)?;
-    if room >= u64::from(more_bytes) {
-        return None;
-    }
-    let bound = (own_bytes + room).max(1);
-    let max_queue_bytes = if limits.max_queue_bytes == 0 { bound } else { limits.max_queue_bytes.min(bound) };
-    Some(Limits { max_queue_bytes, ..*limits })
-}
-
-/// Tells that the namespace's queues are full if that cost a message.
-fn note_exceeded(session: &Session, offered: &Offer<Arc<Message>>) {
-    let is_lost = match offered {
-        Offer::Send { .. } => false,
-        Offer::Queued { evicted } => !evicted.is_empty(),
-        Offer::Refused(_) | Offer::Disconnect => true,
     };
-    if let Some(namespace) = session.namespace.as_ref().filter(|_| is_lost) {
-        namespace.exceed(Quota::QueuedBytes);
-    }
+    out.tally.enter(None);
+    ended
 }
 
 /// Turns what matched into sessions; subscribers that have just ended are left out.

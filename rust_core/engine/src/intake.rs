@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use pybroker_core::codec::{Ack, Auth, Disconnect, MAX_PACKET_BYTES, Packet, Suback, UserProperties, Version};
+use pybroker_core::codec::{Ack, Auth, Disconnect, Packet, Version};
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::session::Pubrec;
 
@@ -220,6 +220,7 @@ impl Shard {
 
     /// Decodes and handles the packets in `bytes`. Returns how many bytes are done with.
     fn process(&mut self, conn: &mut Connection, bytes: &[u8]) -> (usize, Verdict) {
+        self.dispatcher.outlet.tally.enter(conn.namespace());
         let mut at = 0;
         let mut verdict = Verdict::Continue;
         let mut packets = 0;
@@ -251,6 +252,7 @@ impl Shard {
             gate.settle();
         }
         self.answer(conn);
+        self.dispatcher.outlet.tally.enter(None);
         (at, verdict)
     }
 
@@ -288,7 +290,7 @@ impl Shard {
     }
 
     /// Reads nothing of a connection for a while.
-    fn pause(&mut self, conn: &mut Connection, wait_ms: u64) {
+    pub(crate) fn pause(&mut self, conn: &mut Connection, wait_ms: u64) {
         conn.paused_until_ms = self.now_ms() + wait_ms;
         conn.has_unread = true;
         self.resume_at(conn.id, conn.paused_until_ms);
@@ -412,30 +414,6 @@ impl Shard {
             subscription_id,
             filters: requests,
         })
-    }
-
-    /// Whether the limits of the namespace let a SUBSCRIBE pass. Where they pause, it passes and what follows waits.
-    fn admits_subscribe(&mut self, conn: &mut Connection) -> bool {
-        let now_ms = self.now_ms();
-        let Some(gate) = conn.gate() else {
-            return true;
-        };
-        let is_admitted = gate.admits_subscribe(now_ms);
-        let wait_ms = gate.wait_ms(now_ms);
-        if wait_ms > 0 {
-            self.pause(conn, wait_ms);
-        }
-        is_admitted
-    }
-
-    /// Answers a SUBSCRIBE over the limits without a question to Python: every filter gets 0x97 (3.x: 0x80).
-    fn refuse_subscribe(&mut self, conn: &Connection, packet_id: u16, filters: usize) {
-        let codes = vec![ReasonCode::QuotaExceeded as u8; filters];
-        self.dispatcher.outlet.tally.add(Metric::SubscribeError, filters as u64);
-        let suback =
-            Suback { packet_id, reason_string: None, user_properties: UserProperties::default(), codes: &codes };
-        pybroker_core::codec::encode_suback(&mut self.acks, conn.version(), &suback, MAX_PACKET_BYTES);
-        self.count_sent(Metric::SubackSent);
     }
 
     fn on_disconnect(&mut self, conn: &mut Connection, disconnect: &Disconnect<'_>) -> Verdict {

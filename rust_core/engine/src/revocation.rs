@@ -93,9 +93,11 @@ impl Hub {
         state.dropped += dropped as u64;
         drop(state);
         let tally = &mut dispatcher.outlet.tally;
+        tally.enter(session.namespace.as_ref());
         tally.count(Metric::AuthorizationRevoked);
         tally.add(Metric::DeliveryDropped, dropped as u64);
         tally.add(Metric::DeliveryDroppedRevoked, dropped as u64);
+        tally.enter(None);
         Ok(true)
     }
 

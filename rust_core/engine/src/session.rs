@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use pybroker_core::codec::{PublishOut, QoS};
 use pybroker_core::message::{Message, Origin};
 use pybroker_core::mountpoint;
-use pybroker_core::session::{Entry, Next, Offer, Resend, SmallIds, Window};
+use pybroker_core::session::{Entry, Limits, Next, Offer, Resend, SmallIds, Window};
 use pybroker_core::trie::{SubscriberId, SubscriptionKey};
 
 use crate::access::{Facts, Subject};
@@ -232,10 +232,36 @@ impl Session {
         own
     }
 
+    /// Limits of the queue where the namespace has too few bytes left for one more message. The session's own messages
+    /// make room for its own: nobody's queue is emptied by a neighbour.
+    #[must_use]
+    pub fn tight_limits(&self, own_bytes: u64, more_bytes: u32, limits: &Limits) -> Option<Limits> {
+        let room = self.namespace.as_ref()?.room(Quota::QueuedBytes)?;
+        if room >= u64::from(more_bytes) {
+            return None;
+        }
+        let bound = (own_bytes + room).max(1);
+        let max_queue_bytes = if limits.max_queue_bytes == 0 { bound } else { limits.max_queue_bytes.min(bound) };
+        Some(Limits { max_queue_bytes, ..*limits })
+    }
+
+    /// Tells that the namespace's queues are full if that cost a message.
+    pub fn note_exceeded(&self, offered: &Offer<Arc<Message>>) {
+        let is_lost = match offered {
+            Offer::Send { .. } => false,
+            Offer::Queued { evicted } => !evicted.is_empty(),
+            Offer::Refused(_) | Offer::Disconnect => true,
+        };
+        if let Some(namespace) = self.namespace.as_ref().filter(|_| is_lost) {
+            namespace.exceed(Quota::QueuedBytes);
+        }
+    }
+
     /// Writes what the window and the socket allow: queued messages first, then retained ones.
     ///
     /// Returns whether anything was written.
     pub fn pump(&self, state: &mut State, out: &mut Outlet, retained: &Retained) -> bool {
+        out.tally.enter(self.namespace.as_ref());
         let settings = Arc::clone(&out.settings);
         let mut has_written = false;
         while let State { link: Some(link), window, .. } = state {

@@ -348,6 +348,7 @@ impl Shard {
     }
 
     fn obey(&mut self, command: Command) {
+        self.dispatcher.outlet.tally.enter(None);
         match command {
             Command::Adopt { fd, listener, source } => self.adopt(listener, fd, source),
             Command::Listen(listener) => self.listen(listener),
@@ -413,10 +414,16 @@ impl Shard {
         for id in fired.drain(..) {
             // A timer that was overtaken by an earlier one finds a check in the future and has no say.
             if let Some(conn) = self.take(id) {
-                if conn.check_at_ms > now_ms { self.put(conn) } else { self.check(conn) }
+                if conn.check_at_ms > now_ms {
+                    self.put(conn);
+                } else {
+                    self.dispatcher.outlet.tally.enter(conn.namespace());
+                    self.check(conn);
+                }
             }
         }
         self.fired = fired;
+        self.dispatcher.outlet.tally.enter(None);
         let mut due = Vec::new();
         self.fine.advance(now_ms, &mut due);
         for due in due {
@@ -465,6 +472,7 @@ impl Shard {
             let hub = Arc::clone(&self.hub);
             self.dispatcher.dispatch(&hub, &message.inbound());
         }
+        self.dispatcher.outlet.tally.enter(None);
         self.schedule_delayed();
     }
 

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use pybroker_core::codec::{Packet, QoS, Suback, Unsuback, UserProperties};
+use pybroker_core::codec::{self, Packet, QoS, Suback, Unsuback, UserProperties};
 use pybroker_core::mountpoint;
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::topic::{self, FilterKind, TopicError};
 use pybroker_core::trie::{SharedGroup, SubscriptionOptions};
 
-use crate::connection::{Pending, Phase};
+use crate::connection::{Connection, Pending, Phase};
 use crate::counters::Metric;
 use crate::dispatch::Dispatcher;
 use crate::events::Cause;
@@ -207,8 +207,10 @@ impl Hub {
             }
         }
         let tally = &mut dispatcher.outlet.tally;
+        tally.enter(session.namespace.as_ref());
         tally.add(Metric::DeliveryDropped, lost);
         tally.add(Metric::DeliveryDroppedSessionEnd, lost);
+        tally.enter(None);
         self.free_session(session.id);
     }
 }
@@ -223,6 +225,30 @@ impl State {
 }
 
 impl Shard {
+    /// Whether the limits of the namespace let a SUBSCRIBE pass. Where they pause, it passes and what follows waits.
+    pub(crate) fn admits_subscribe(&mut self, conn: &mut Connection) -> bool {
+        let now_ms = self.now_ms();
+        let Some(gate) = conn.gate() else {
+            return true;
+        };
+        let is_admitted = gate.admits_subscribe(now_ms);
+        let wait_ms = gate.wait_ms(now_ms);
+        if wait_ms > 0 {
+            self.pause(conn, wait_ms);
+        }
+        is_admitted
+    }
+
+    /// Answers a SUBSCRIBE over the limits without a question to Python: every filter gets 0x97 (3.x: 0x80).
+    pub(crate) fn refuse_subscribe(&mut self, conn: &Connection, packet_id: u16, filters: usize) {
+        let codes = vec![ReasonCode::QuotaExceeded as u8; filters];
+        self.dispatcher.outlet.tally.add(Metric::SubscribeError, filters as u64);
+        let suback =
+            Suback { packet_id, reason_string: None, user_properties: UserProperties::default(), codes: &codes };
+        codec::encode_suback(&mut self.acks, conn.version(), &suback, codec::MAX_PACKET_BYTES);
+        self.count_sent(Metric::SubackSent);
+    }
+
     /// Answers the SUBSCRIBE that waits. A failed filter does not spoil its neighbours. [MQTT5-3.8.4-6]
     pub(crate) fn grant(&mut self, id: ConnId, packet_id: u16, codes: Option<&[u8]>) {
         let Some(mut conn) = self.take(id) else {
@@ -233,6 +259,7 @@ impl Shard {
         let (true, Some(session)) = (is_asked, conn.session().cloned()) else {
             return self.put(conn);
         };
+        self.dispatcher.outlet.tally.enter(session.namespace.as_ref());
         let Some(Pending::Subscribe { subscription_id, filters, .. }) = conn.pending.take().map(|pending| *pending)
         else {
             return self.put(conn);
@@ -296,6 +323,7 @@ impl Shard {
         let (true, Some(session)) = (is_asked, conn.session().cloned()) else {
             return self.put(conn);
         };
+        self.dispatcher.outlet.tally.enter(session.namespace.as_ref());
         let Some(Pending::Unsubscribe { filters, .. }) = conn.pending.take().map(|pending| *pending) else {
             return self.put(conn);
         };
