@@ -12,7 +12,7 @@ import structlog
 from pybroker._core import AccessSubject, Engine, Will
 from pybroker.plane.registry import NEVER_S, Registry, Session
 from pybroker.ports import Authorizer
-from pybroker.types import ClientId, Mountpoint
+from pybroker.types import ClientId, Mountpoint, Namespace
 
 logger = structlog.get_logger(__name__)
 
@@ -27,6 +27,7 @@ class PartedWill(NamedTuple):
     will: Will
     client_id: ClientId
     mountpoint: Mountpoint
+    namespace: Namespace | None
     subject: AccessSubject | None
 
 
@@ -78,9 +79,7 @@ class Wills:
             return
         session.will = None
         if ends_session or will.delay_s == 0:
-            self._parted[session.conn] = PartedWill(
-                will, session.client_id, session.mountpoint, self._engine.subject(session.slot)
-            )
+            self._parted[session.conn] = self._parted_from(session, will)
 
     def on_parted_end(self, conn: int, sends_will: bool) -> None:
         """Send the will of a taken-over connection now that its end is reported, if it had one."""
@@ -98,8 +97,11 @@ class Wills:
         if will is None:
             return
         session.will = None
+        self._publish(self._parted_from(session, will))
+
+    def _parted_from(self, session: Session, will: Will) -> PartedWill:
         subject = self._engine.subject(session.slot)
-        self._publish(PartedWill(will, session.client_id, session.mountpoint, subject))
+        return PartedWill(will, session.client_id, session.mountpoint, session.namespace, subject)
 
     def _publish(self, parted: PartedWill) -> None:
         """Judge a will as its client was when it had it, and publish it if it may."""
@@ -121,6 +123,6 @@ class Wills:
         if reason == 0:
             session = self._registry.find(client_id)
             slot = NO_SESSION if session is None else session.slot
-            reason = self._engine.publish_will(will, slot, client_id, parted.mountpoint)
+            reason = self._engine.publish_will(will, slot, client_id, parted.mountpoint, parted.namespace)
         if reason >= 0x80:
             logger.warning("will_dropped", clientid=client_id, topic=will.topic, reason=reason)

@@ -78,6 +78,7 @@ class FakeEngine:
         self.counts: dict[str, int] = {}
         self.published: list[tuple[str, bytes, bool]] = []
         self.will_reason = 0
+        self.will_namespaces: list[str | None] = []
         self.expired = 3
         self.raises: Exception | None = None
         self.subjects: dict[int, AccessSubject] = {}
@@ -154,7 +155,10 @@ class FakeEngine:
     def disconnect(self, conn: int, reason: int, cause: int) -> None:
         self.calls.append(("disconnect", conn, reason, cause))
 
-    def publish_will(self, will: Will, session: int, client_id: str, mountpoint: str) -> int:
+    def publish_will(
+        self, will: Will, session: int, client_id: str, mountpoint: str, namespace: str | None = None
+    ) -> int:
+        self.will_namespaces.append(namespace)
         self.calls.append(("publish_will", will.topic, session, client_id, mountpoint))
         return self.will_reason
 

@@ -48,9 +48,11 @@ class Namespaces:
         self.final: ClientId | None = None
         self.let_go_of: list[int] = []
         self.override = ClientId("")
+        self.tenant: Namespace | None = None
 
     def resolve(self, applicant: Applicant) -> None:
         applicant.client_id = self.override or applicant.client_id
+        applicant.namespace = self.tenant
 
     def judge(self, applicant: Applicant) -> int:
         return self.before

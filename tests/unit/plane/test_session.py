@@ -8,7 +8,7 @@ from pybroker.plane.registry import NEVER_S, OFFLINE
 from pybroker.plane.settings import ConnectSettings
 from pybroker.plane.will import Wills
 from pybroker.ports import ListenerTraits
-from pybroker.types import ClientId, ListenerId
+from pybroker.types import ClientId, ListenerId, Namespace
 from tests.support.fake_core import FakeConnect, FakeWill
 from tests.support.spec import spec
 from tests.unit.plane.conftest import Plane
@@ -165,6 +165,15 @@ def test_will_of_a_taken_over_connection_is_sent_though_no_session_is_left(plane
     plane.close(2)
     plane.close(1, 0, CLOSE_TAKEN_OVER)
     assert plane.wills == [("will", -1, "c", "")]
+
+
+def test_wills_are_kept_under_the_namespace_of_their_client(plane: Plane) -> None:
+    plane.namespaces.tenant = Namespace("n1")
+    plane.connect(1, FakeConnect(will=FakeWill()))
+    plane.connect(2, FakeConnect(will=FakeWill()))
+    plane.close(1, 0, CLOSE_TAKEN_OVER)
+    plane.close(2)
+    assert plane.engine.will_namespaces == ["n1", "n1"]
 
 
 @spec("MQTT5-3.1.2-8", "MQTT3-3.1.2-8", row=54)
