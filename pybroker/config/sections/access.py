@@ -82,7 +82,7 @@ class HttpPasswords(Authenticator, frozen=True, kw_only=True):
     )
     pool_size: Annotated[int, key("Connections kept open.", low=1, high=1024)] = 8
     connect_timeout: Annotated[Duration, key("Longest wait for a connection.", low=1)] = Duration(15_000)
-    enable_pipelining: Annotated[int, key("Requests under way on one connection.", low=1)] = 100
+    enable_pipelining: Annotated[int, key("No effect: a connection carries one request at a time.", low=1)] = 100
     ssl: Annotated[HttpSslOptions, key("TLS.")] = field(default_factory=HttpSslOptions)
     request_timeout: Annotated[Duration, key("Longest wait for an answer.", low=1)] = Duration(5_000)
 
@@ -187,7 +187,7 @@ class HttpSource(Source, frozen=True, kw_only=True):
     )
     pool_size: Annotated[int, key("Connections kept open.", low=1, high=1024)] = 8
     connect_timeout: Annotated[Duration, key("Longest wait for a connection.", low=1)] = Duration(15_000)
-    enable_pipelining: Annotated[int, key("Requests under way on one connection.", low=1)] = 100
+    enable_pipelining: Annotated[int, key("No effect: a connection carries one request at a time.", low=1)] = 100
     ssl: Annotated[HttpSslOptions, key("TLS.")] = field(default_factory=HttpSslOptions)
     request_timeout: Annotated[Duration, key("Longest wait for an answer.", low=1)] = Duration(30_000)
 

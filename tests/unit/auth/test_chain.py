@@ -127,6 +127,13 @@ async def test_client_info_decides_by_its_first_match(build: Build) -> None:
     assert counts(chain, 0) == (3, 1, 1, 1)
 
 
+async def test_certificate_may_be_enough(build: Build) -> None:
+    checks = [{"is_match": ["not(is_empty(cert_common_name))"], "result": "allow"}]
+    chain = build({"mechanism": "cinfo", "checks": checks}).chain
+    assert (await judge(chain, applicant(certificate_common_name="dev.example"))).reason == 0
+    assert (await judge(chain, applicant())).reason == 0x87
+
+
 async def test_unchanged_authenticator_goes_on_and_a_changed_one_keeps_its_counters(
     build: Build, clock: FakeClock
 ) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from pybroker.plane.connect import Connector
 from pybroker.ports import Verdict
 from tests.support.fake_core import FakeConnect
 from tests.unit.plane.conftest import Plane
@@ -19,7 +18,7 @@ def admit(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ends_s = None if seconds is None else plane.clock.wall_s() + seconds
         disconnects = fields.pop("disconnects", True)
         verdict = Verdict(0, expire_at_s=ends_s, disconnects_at_expiry=disconnects)
-        monkeypatch.setattr(Connector, "authenticate", lambda self, applicant: verdict)
+        monkeypatch.setattr(plane.chain, "authenticate", lambda applicant: verdict)
         plane.connect(conn, FakeConnect(session_expiry_s=1_000, **fields))
 
     return enter

@@ -1,5 +1,6 @@
 """Users of the built-in database: names, namespaces, slow hashes in threads, and the cache of verified passwords."""
 
+import threading
 from inspect import isawaitable
 
 import pytest
@@ -119,6 +120,22 @@ async def test_unknown_user_costs_the_hash_of_a_known_one_before_the_refusal(
     # Nor does a client that shows no password.
     assert (await judge(authentication.chain, applicant(username="bob"))).reason == 0x87
     assert len(hashed) == 1
+
+
+async def test_slow_hashes_never_run_in_the_loop(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def verify(stored: StoredPassword, password: bytes) -> bool:
+        threads.append(threading.current_thread().name)
+        return passwords.verify_password(stored, password)
+
+    monkeypatch.setattr(built_in, "verify_password", verify)
+    authentication = build({**DATABASE, "password_hash_algorithm": {"name": "pbkdf2", "iterations": 2}})
+    put(authentication, "ann", "pw")
+    for name, password in (("ann", b"pw"), ("ann", b"no"), ("bob", b"pw")):
+        await judge(authentication.chain, applicant(username=name, password=password))
+    assert len(threads) == 3
+    assert all(name.startswith("mqtt-password") for name in threads)
 
 
 async def test_too_many_hashes_at_a_time_are_refused_as_busy(build: Build) -> None:
