@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ _READY_S = 180.0
 def main() -> int:
     """Run what the command line asks for; 1 if a broker of ours failed a run, or lost what it had promised."""
     options = _parse()
+    # Ended from outside, a run still ends its broker and its loads.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     peers.raise_file_limit()
     chosen = scenarios.choose(scenarios.load_all(), options.tier, options.scenarios)
     if not chosen:
