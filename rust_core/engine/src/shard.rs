@@ -19,7 +19,7 @@ use crate::limits::TokenBucket;
 use crate::link::ConnId;
 use crate::listener::Listener;
 use crate::outbox::Flushed;
-use crate::sys::{self, Poller};
+use crate::sys::{self, Alarm, Poller};
 use crate::timer::Wheel;
 
 /// Bytes read from one socket per turn; also the most that waits while Python decides (design, section 4).
@@ -31,6 +31,7 @@ const LOG_LINES_PER_S: f64 = 50.0;
 const COARSE_TICK_MS: u64 = 250;
 const FINE_TICK_MS: u64 = 4;
 const WAKE: u64 = u64::MAX;
+const RING: u64 = u64::MAX - 1;
 pub(crate) const LISTENER_BIT: u64 = 1 << 63;
 const SLOT_BITS: u32 = 24;
 
@@ -61,6 +62,7 @@ pub struct Shard {
     pub(crate) plain: Vec<u8>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) poller: Poller,
+    alarm: Alarm,
     slots: Vec<Slot>,
     free: Vec<u32>,
     ready: Vec<ConnId>,
@@ -88,7 +90,8 @@ impl Shard {
     /// # Errors
     /// The system's error when no descriptor is left.
     pub fn new(index: usize, hub: Arc<Hub>) -> io::Result<Self> {
-        let poller = Poller::new()?;
+        let (poller, alarm) = (Poller::new()?, Alarm::new()?);
+        poller.add_alarm(&alarm, RING)?;
         if let Some(mailbox) = hub.shards.get(index) {
             poller.add_waker(mailbox.as_fd(), WAKE)?;
         }
@@ -103,6 +106,7 @@ impl Shard {
             plain: Vec::new(),
             buffer: vec![0; READ_BYTES + 4096],
             poller,
+            alarm,
             slots: Vec::new(),
             free: Vec::new(),
             ready: Vec::new(),
@@ -137,11 +141,22 @@ impl Shard {
     /// The system's error when waiting fails; nothing can be served any more then.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.is_stopped {
-            let timeout_ms = self.due_in(sys::now_ms());
+            let wait_ms = self.set_alarm()?;
             self.coalesce();
-            self.turn(timeout_ms)?;
+            self.turn(wait_ms)?;
         }
         Ok(())
+    }
+
+    /// Has the alarm end the next wait when a timer is due; a turn that must come at once needs none.
+    fn set_alarm(&mut self) -> io::Result<Option<u64>> {
+        let now_ms = sys::now_ms();
+        match self.due_in(now_ms) {
+            Some(0) => return Ok(Some(0)),
+            Some(wait_ms) => self.alarm.ring_by(now_ms + wait_ms, now_ms)?,
+            None => {}
+        }
+        Ok(None)
     }
 
     /// Waits a little before a busy shard reads again, to find more in each socket.
@@ -186,6 +201,8 @@ impl Shard {
             };
             match ready.token {
                 WAKE => has_mail = true,
+                // Timers are looked at in every turn.
+                RING => {}
                 token if token & LISTENER_BIT != 0 => self.accept_from(token_listener(token)),
                 token => self.on_ready(ConnId(token), ready.is_readable, ready.is_writable, ready.is_hung_up),
             }
