@@ -1,6 +1,7 @@
 """Scenarios: one TOML file each, what to load a broker with and which figure is compared.
 
-A file with a `[sweep]` becomes one scenario per value. No process is started here.
+A file with a `[sweep]` becomes one scenario per value; `[sweep.scaled]` has options that grow with the value, by their
+factor. No process is started here.
 """
 
 import tomllib
@@ -104,7 +105,8 @@ def _swept(scenario: Scenario, sweep: Mapping[str, Any]) -> list[Scenario]:
             first, *rest = scenario.background
             step = replace(step, background=({**first, key: value}, *rest))
         else:
-            step = replace(step, load={**scenario.load, option: value})
+            scaled = {key: value * factor for key, factor in sweep.get("scaled", {}).items()}
+            step = replace(step, load={**scenario.load, option: value, **scaled})
         steps.append(step)
     return steps
 

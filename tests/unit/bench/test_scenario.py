@@ -32,6 +32,16 @@ def test_sweep_becomes_one_scenario_per_value(tmp_path: Path) -> None:
     assert steps[1].sweep == ("idle", 20)
 
 
+def test_option_that_is_scaled_grows_with_the_value(tmp_path: Path) -> None:
+    file = tmp_path / "growth.toml"
+    file.write_text(
+        'title = "t"\ntier = "growth"\nfigure = "f"\n[load]\nmode = "fanout"\n'
+        '[sweep]\nlabel = "subscribers"\noption = "subscribers"\nvalues = [1, 10]\n[sweep.scaled]\noutstanding = 100\n',
+        encoding="utf-8",
+    )
+    assert [one.load["outstanding"] for one in scenarios.load(file)] == [100, 1000]
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
