@@ -40,7 +40,7 @@ python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_inf
 python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
 
 .PHONY: help setup build fmt lint test test-rust test-python test-all fuzz fuzz-smoke soak docs serve run check clean dist
-.PHONY: bench bench-peers bench-shards bench-growth bench-admin bench-micro bench-smoke
+.PHONY: bench bench-peers bench-shards bench-features bench-growth bench-admin bench-micro bench-smoke
 .PHONY: lint-rust lint-python rust-summary toolchain programs node constraints install-check
 
 help: ## list the commands
@@ -186,6 +186,11 @@ bench-shards: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure two shards be
 	$(PY) -m bench.run --brokers pybroker:one-shard,pybroker:two-shards --seconds 1 --warmup 0.3 \
 	    --output bench/results/shards.json $(ARGS)
 	$(PY) -m bench.verdict bench/results/shards.json --base pybroker:one-shard --within 10
+
+bench-features: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what 10,000 access rules and a mountpoint add: at most 10 %
+	$(PY) -m bench.run --brokers pybroker,pybroker:access-rules,pybroker:mounted --seconds 1 --warmup 0.3 \
+	    --scenarios 'fan*' 'pairs-qos*' 'trickle-*' --output bench/results/features.json $(ARGS)
+	$(PY) -m bench.verdict bench/results/features.json --base pybroker --within 10
 
 bench-growth: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure how cost and memory grow with connections, filters, fan-out, time
 	$(PY) -m bench.run --tier growth --brokers pybroker --repeat 1 --output bench/results/growth.json $(ARGS)

@@ -15,9 +15,10 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent / "peers"
 _START_S = 30.0
@@ -32,10 +33,11 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Variant:
-    """Settings beside the common ones: more arguments, more lines of the configuration file."""
+    """Settings beside the common ones: more arguments, more lines of the configuration file, more files by name."""
 
     command: Sequence[str] = ()
     config: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,7 @@ def load(name: str, programs: Mapping[str, str]) -> Peer:
     found = _find(program[0])
     if found is None:
         raise PeerError(f"{base} is not installed: {data['install']}")
-    variants = {
-        key: Variant(value.get("command", ()), value.get("config", "")) for key, value in data["variants"].items()
-    }
+    variants = {key: _variant(value) for key, value in data["variants"].items()}
     if variant:
         if variant not in variants:
             raise PeerError(f"{base} has no variant: {variant}")
@@ -107,6 +107,15 @@ def load(name: str, programs: Mapping[str, str]) -> Peer:
         v5_port=data.get("v5_port"),
         cannot=data.get("cannot", {}),
     )
+
+
+def _variant(data: Mapping[str, Any]) -> Variant:
+    """Read one variant; a file of its own is `count` times `line`, with its number for `{n}`, and `tail`."""
+    files = {
+        name: "".join(f"{about['line']}\n".replace("{n}", str(n)) for n in range(about["count"])) + about["tail"] + "\n"
+        for name, about in data.get("files", {}).items()
+    }
+    return Variant(data.get("command", ()), data.get("config", ""), files)
 
 
 def _find(program: str) -> str | None:
@@ -180,8 +189,8 @@ def running(peer: Peer, variant: str, certificates: Certificates) -> Iterator[Ru
     Raises:
         PeerError: it ended early or does not accept connections within 30 s.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        folder = Path(temporary)
         folder.chmod(0o755)
         ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
         chosen = peer.variants[variant]
@@ -189,6 +198,8 @@ def running(peer: Peer, variant: str, certificates: Certificates) -> Iterator[Ru
         values = {key: str(value) for key, value in {**ports, **files}.items()}
         config = folder / peer.config_name
         config.write_text(_fill(f"{chosen.config}\n{peer.config}", values), encoding="utf-8")
+        for name, text in chosen.files.items():
+            (folder / name).write_text(text, encoding="utf-8")
         command = [*peer.program, *(_fill(word, values) for word in [*peer.command, *chosen.command])]
         log = folder / "log"
         with log.open("wb") as output:

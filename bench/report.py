@@ -45,6 +45,7 @@ SECTIONS = (
     Section("table", "Beside mosquitto", "make bench"),
     Section("peers", "Beside all peers", "make bench-peers"),
     Section("shards", "One shard and two", "make bench-shards", base="pybroker:one-shard"),
+    Section("features", "With access rules, with a mountpoint", "make bench-features", base="pybroker"),
     Section("growth", "As things grow", "make bench-growth"),
 )
 
@@ -120,7 +121,7 @@ def _left_out(results: Results) -> str:
 def _verdicts(section: Section, results: Results) -> str:
     if section.base:
         found = list(verdict.against(results, section.base, 10.0))
-        beyond = [f"{name} x {cost:.2f}" for name, _, cost, _, holds in found if not holds]
+        beyond = [f"{name} {broker} x {cost:.2f}" for name, broker, cost, _, holds in found if not holds]
         return f"\nRows that cost over 10 % more, and more than the noise: {', '.join(beyond) or 'none'}.\n"
     missed = [
         f"{name} {_UNITS.get(figure, figure)}: {value:.2f} (bound {bound:g})"

@@ -43,3 +43,11 @@ def test_peer_says_why_a_scenario_is_not_for_it() -> None:
     assert peer.reason_against("pairs-tls", "tls") == "no TLS listener"
     assert peer.reason_against("match-wildcards", "tcp") == "never ends"
     assert peer.reason_against("connect", "tcp") is None
+
+
+def test_file_of_a_variant_is_its_line_so_many_times_and_its_tail() -> None:
+    text = peers.load("pybroker:access-rules", {"pybroker": "true"}).variants["access-rules"].files["acl.conf"]
+    lines = text.splitlines()
+    assert len(lines) == 10_001
+    assert lines[7] == '{allow, {user, "user-7"}, all, ["plant/site-7/#"]}.'
+    assert lines[-1] == "{allow, all}."
