@@ -42,8 +42,8 @@ class Section:
 
 
 SECTIONS = (
-    Section("table", "Beside mosquitto", "make bench"),
-    Section("peers", "Beside all peers", "make bench-peers"),
+    Section("table", "Beside other brokers", "make bench"),
+    Section("peers", "Every scenario", "make bench-peers"),
     Section("shards", "One shard and two", "make bench-shards", base="pybroker:one-shard"),
     Section("features", "With access rules, with a mountpoint", "make bench-features", base="pybroker"),
     Section("growth", "As things grow", "make bench-growth"),
@@ -98,11 +98,12 @@ def _section(section: Section, results: Results, pictures: list[str]) -> str:
     machine, settings = results["machine"], results["settings"]
     where = f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
     repeat = settings["repeat"]
+    command = " ".join(["python -m bench.run", *settings["arguments"]]) if "arguments" in settings else section.command
     how = f"the median of {repeat} interleaved runs" if repeat > 1 else "one run"
     brokers = "".join(f"* {one['title']}: {one['version']}\n" for one in results["brokers"].values())
     shown = "".join(f"\n![{name.removesuffix('.svg')}](images/{name})\n" for name in pictures)
     return (
-        f"\n## {section.title}\n\n`{section.command}` on {where}, commit {results['commit']}, {results['time']}. Each"
+        f"\n## {section.title}\n\n`{command}` on {where}, commit {results['commit']}, {results['time']}. Each"
         f" value is {how} of {settings['seconds']:g} s with a fresh broker each.\n\n{brokers}\n{table(results)}"
         f"{_left_out(results)}{_verdicts(section, results)}{shown}"
     )

@@ -254,7 +254,12 @@ def _results(
         "machine": machine(),
         "commit": commit(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "settings": {"repeat": options.repeat, "seconds": options.seconds, "warmup": options.warmup},
+        "settings": {
+            "repeat": options.repeat,
+            "seconds": options.seconds,
+            "warmup": options.warmup,
+            "arguments": _shareable(sys.argv[1:]),
+        },
         "brokers": {peer.name: _about(peer, chosen) for peer in brokers},
         "scenarios": {
             one.name: {
@@ -275,6 +280,17 @@ def _results(
         "ratios": summary.ratios(medians, figure_of, "mosquitto"),
         "runs": runs,
     }
+
+
+def _shareable(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without those that name places of this machine."""
+    kept, is_value = [], False
+    for one in arguments:
+        is_place = one.partition("=")[0] in ("--output", "--load", "--pybroker")
+        if not is_place and not is_value:
+            kept.append(shlex.quote(one))
+        is_value = is_place and "=" not in one
+    return kept
 
 
 def _about(peer: peers.Peer, chosen: Sequence[scenarios.Scenario]) -> dict[str, Any]:

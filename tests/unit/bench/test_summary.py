@@ -91,7 +91,7 @@ def test_page_and_charts_are_made_from_every_results_file_with_a_section(tmp_pat
     (tmp_path / "README.md").write_text(f"{report.BEGIN}\n{report.END}\n", encoding="utf-8")
     assert report.write(report.read(tmp_path), tmp_path) == 1
     page = (tmp_path / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    assert "## Beside mosquitto" in page
+    assert "## Beside other brokers" in page
     assert "* b, Some load: its listener is too small" in page
     assert "images/bench-table-cost.svg" in page
     assert (tmp_path / "docs" / "images" / "bench-table-cost.svg").read_text(encoding="utf-8").startswith("<svg")
