@@ -29,10 +29,10 @@ async def list_users(call: Call[NoBody, MqttUserQuery]) -> Page[MqttUser]:
     users.authenticator(name)
     namespace = users.scope(call.caller, query.ns)
     wanted = None if query.is_superuser is None else query.is_superuser == "true"
-    found = [MqttUser.of(record) for record in users.listed(name, namespace, query.like_user_id, wanted)]
+    found = await users.listed(name, namespace, query.like_user_id, wanted)
+    shown = [MqttUser.of(record) for record in found[query.offset : query.offset + query.limit]]
     if query.like_user_id is None:
-        return Page[MqttUser].cut(query, found)
-    shown = found[query.offset : query.offset + query.limit]
+        return Page[MqttUser].of(query, shown, len(found))
     return Page[MqttUser].uncounted(query, shown, hasnext=query.offset + query.limit < len(found))
 
 

@@ -201,7 +201,7 @@ class AccessListRecord(Record, frozen=True, kw_only=True, gc=False):
     rules: tuple[AccessRule, ...]
 
 
-class MqttUserRecord(Record, frozen=True, kw_only=True):
+class MqttUserRecord(Record, frozen=True, kw_only=True, gc=False):
     """A user who shows a password; the key is namespace and user id around a unit separator.
 
     Args:
@@ -219,7 +219,7 @@ class MqttUserRecord(Record, frozen=True, kw_only=True):
     is_superuser: bool = False
 
 
-class ScramUserRecord(Record, frozen=True, kw_only=True):
+class ScramUserRecord(Record, frozen=True, kw_only=True, gc=False):
     """A user who authenticates by SCRAM; the key is as that of `MqttUserRecord`, keys and salt are base64.
 
     Args:

@@ -15,7 +15,15 @@ import msgspec
 from pybroker.auth.passwords import StoredPassword, check_hash, recognize, verify_password
 from pybroker.auth.users import ScramKeys
 from pybroker.config.sections.access import BuiltInPasswords
-from pybroker.control.authentication.users import MqttUsers, NewUser, check_password, check_user, hash_secret, secret_of
+from pybroker.control.authentication.users import (
+    MqttUsers,
+    NewUser,
+    check_password,
+    check_user,
+    hash_secret,
+    key_of,
+    secret_of,
+)
 from pybroker.errors import Refused
 
 Kind = Literal["plain", "hash"]
@@ -81,13 +89,9 @@ async def import_users(
     if not isinstance(settings, BuiltInPasswords):
         raise Refused("BAD_REQUEST", f"users cannot be imported into {name!r}")
     entries = await asyncio.to_thread(_read, data, form, kind)
-    namespaces = {said: scope(said) for said in {entry.namespace for entry in entries}}
-    rows = [(entry, namespaces[entry.namespace]) for entry in entries]
-    for entry, namespace in rows:
-        if not (entry.is_superuser and namespace is not None):
-            _placed(entry.place, check_user, namespace, entry.user_id, is_superuser=entry.is_superuser)
+    namespaces = {said: scope(said) for said in await asyncio.to_thread(_namespaces_of, entries)}
     async with users.lock:
-        planned, report = await asyncio.to_thread(_plan, users, name, settings, rows, kind, replaces)
+        planned, report = await asyncio.to_thread(_plan, users, name, settings, entries, namespaces, kind, replaces)
         await users.store_all(name, planned)
     return report
 
@@ -96,20 +100,24 @@ def _plan(
     users: MqttUsers,
     name: str,
     settings: BuiltInPasswords,
-    rows: list[tuple[Entry, str | None]],
+    entries: list[Entry],
+    namespaces: Mapping[str | None, str | None],
     kind: Kind,
     replaces: bool,
 ) -> tuple[list[NewUser], Report]:
     """Return the users that are to be stored, and what will have come of the rows. The caller holds the lock."""
     counts = {"success": 0, "override": 0, "skipped": 0, "failed": 0}
     planned: dict[tuple[str | None, str], NewUser] = {}
-    for entry, namespace in rows:
+    stored = users.table(name)
+    for entry in entries:
+        namespace = namespaces[entry.namespace]
         if entry.is_superuser and namespace is not None:
             counts["failed"] += 1
             continue
+        _placed(entry.place, check_user, namespace, entry.user_id, is_superuser=entry.is_superuser)
         key = (namespace, entry.user_id)
         known = planned.get(key)
-        if known is None and (record := users.known(name, namespace, entry.user_id)) is not None:
+        if known is None and (record := stored.get(key_of(namespace, entry.user_id))) is not None:
             known = NewUser(namespace, entry.user_id, secret_of(record), record.is_superuser)
         if known is not None and (not replaces or _is_same(known, entry, kind)):
             counts["skipped"] += 1
@@ -117,7 +125,11 @@ def _plan(
         secret = _secret(settings, entry, kind)
         planned[key] = NewUser(namespace, entry.user_id, secret, entry.is_superuser)
         counts["success" if known is None else "override"] += 1
-    return list(planned.values()), Report(total=len(rows), **counts)
+    return list(planned.values()), Report(total=len(entries), **counts)
+
+
+def _namespaces_of(entries: list[Entry]) -> set[str | None]:
+    return {entry.namespace for entry in entries}
 
 
 def _is_same(known: NewUser, entry: Entry, kind: Kind) -> bool:

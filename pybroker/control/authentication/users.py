@@ -6,7 +6,7 @@ user's password is forgotten with it, and whoever must know of lost rights is to
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from pybroker.auth.authentication import authenticator_id
 from pybroker.auth.authenticators.built_in import cache_name
@@ -27,6 +27,9 @@ PASSWORDS = "password_based:built_in_database"
 SCRAM = "scram:built_in_database"
 MAX_BYTES = 65_535
 """Longest name and password, as in MQTT."""
+
+_FEW = 1_000
+"""Users that are looked at without leaving the loop: about a millisecond."""
 
 UserRecord = MqttUserRecord | ScramUserRecord
 LostRights = Callable[[Namespace | None, str, Literal["username", "clientid"], bool], None]
@@ -97,6 +100,14 @@ class MqttUsers:
             raise Refused("BAD_REQUEST", f"authenticator has no users of its own: {name!r}")
         return settings
 
+    def table(self, name: str) -> RecordTable[MqttUserRecord] | RecordTable[ScramUserRecord]:
+        """Return the records of an authenticator's users, by `key_of`.
+
+        Raises:
+            Refused: as `authenticator`.
+        """
+        return self._passwords if isinstance(self.authenticator(name), BuiltInPasswords) else self._scram
+
     def scope(self, caller: Caller, namespace: str | None, said: str | None = None) -> str | None:
         """Return the namespace that a call is about, `None` for the global one.
 
@@ -117,10 +128,10 @@ class MqttUsers:
         self._namespaces.check(named)
         return named
 
-    def listed(
+    async def listed(
         self, name: str, namespace: str | None, like: str | None = None, is_superuser: bool | None = None
     ) -> list[UserRecord]:
-        """Return the users of a namespace that fit, by their names. O(n log n) over all users.
+        """Return the users of a namespace that fit, by their names; many are looked through in a thread.
 
         Args:
             like: part of the name, in its case.
@@ -128,14 +139,19 @@ class MqttUsers:
         Raises:
             Refused: as `authenticator`.
         """
-        found = [
-            record
-            for record in self._table(name).records.values()
-            if record.namespace == namespace
-            and (like is None or like in record.user_id)
-            and (is_superuser is None or record.is_superuser == is_superuser)
-        ]
-        return sorted(found, key=lambda record: record.user_id)
+        records: list[UserRecord] = [*self.table(name)]
+
+        def fitting() -> list[UserRecord]:
+            found = [
+                record
+                for record in records
+                if record.namespace == namespace
+                and (like is None or like in record.user_id)
+                and (is_superuser is None or record.is_superuser == is_superuser)
+            ]
+            return sorted(found, key=lambda record: record.user_id)
+
+        return await asyncio.to_thread(fitting) if len(records) > _FEW else fitting()
 
     def find(self, name: str, namespace: str | None, user_id: str) -> UserRecord:
         """Return a user.
@@ -143,7 +159,7 @@ class MqttUsers:
         Raises:
             Refused: `NOT_FOUND`, or as `authenticator`.
         """
-        record = self._table(name).get(key_of(namespace, user_id))
+        record = self.table(name).get(key_of(namespace, user_id))
         if record is None:
             raise Refused("NOT_FOUND", f"no such user: {user_id!r}")
         return record
@@ -160,10 +176,9 @@ class MqttUsers:
         check_user(namespace, user_id, is_superuser=is_superuser)
         secret = await self._hash(settings, password)
         async with self.lock:
-            if self._table(name).get(key_of(namespace, user_id)) is not None:
+            if self.table(name).get(key_of(namespace, user_id)) is not None:
                 raise Refused("ALREADY_EXISTS", f"user exists: {user_id!r}")
-            (record,) = await self._store(name, [NewUser(namespace, user_id, secret, is_superuser)])
-        return record
+            return await self._store(name, NewUser(namespace, user_id, secret, is_superuser))
 
     async def change(
         self, name: str, namespace: str | None, user_id: str, password: str | None, is_superuser: bool | None
@@ -180,9 +195,8 @@ class MqttUsers:
             before = self.find(name, namespace, user_id)
             rights = before.is_superuser if is_superuser is None else is_superuser
             check_user(namespace, user_id, is_superuser=rights)
-            (after,) = await self._store(
-                name, [NewUser(namespace, user_id, secret_of(before) if secret is None else secret, rights)]
-            )
+            kept = secret_of(before) if secret is None else secret
+            after = await self._store(name, NewUser(namespace, user_id, kept, rights))
         if before.is_superuser and not rights:
             self._tell(name, before, False)
         return before, after
@@ -195,7 +209,7 @@ class MqttUsers:
         """
         async with self.lock:
             record = self.find(name, namespace, user_id)
-            await self._remove([self._table(name).remove(key_of(namespace, user_id))], [record])
+            await self._remove([self.table(name).remove(key_of(namespace, user_id))], [record])
         self._tell(name, record, False)
         return record
 
@@ -226,29 +240,24 @@ class MqttUsers:
                     self._authentication.forget(owner, user_id)
 
     async def store_all(self, name: str, users: Sequence[NewUser]) -> None:
-        """Store users as one transaction; those who are there are replaced. To be called with the lock."""
-        demoted = [
-            before
-            for one in users
-            if (before := self._table(name).get(key_of(one.namespace, one.user_id))) is not None
-            and before.is_superuser
-            and not one.is_superuser
-        ]
-        await self._store(name, users)
-        for before in demoted:
-            self._tell(name, before, False)
+        """Store users as one transaction; those who are there are replaced. To be called with the lock.
 
-    def known(self, name: str, namespace: str | None, user_id: str) -> UserRecord | None:
-        """Return a user; `None`: there is none."""
-        return self._table(name).get(key_of(namespace, user_id))
-
-    async def _store(self, name: str, users: Sequence[NewUser]) -> list[UserRecord]:
-        records = [_record_of(one) for one in users]
-        table = self._table(name)
-        await apply(self._database, *(table.put(key_of(one.namespace, one.user_id), one) for one in records))  # type: ignore[arg-type]  # the table of this kind
-        for record in records:
+        Each of them is known at once when he is stored; the loop gets its turn between some of them.
+        """
+        records, changes, demoted = await asyncio.to_thread(_changes_of, self.table(name), users)
+        await apply(self._database, *changes)
+        for index, record in enumerate(records, 1):
             self._put(record)
-        return records
+            if index % _FEW == 0:
+                await asyncio.sleep(0)
+        for record in demoted:
+            self._tell(name, record, False)
+
+    async def _store(self, name: str, user: NewUser) -> UserRecord:
+        (record,), changes, _ = _changes_of(self.table(name), [user])
+        await apply(self._database, *changes)
+        self._put(record)
+        return record
 
     async def _remove(self, changes: Iterable[Change], records: Iterable[UserRecord]) -> None:
         await apply(self._database, *changes)
@@ -272,9 +281,6 @@ class MqttUsers:
         settings = find_authenticator(self._configuration.current.authentication, name)
         kind = settings.user_id_type if isinstance(settings, BuiltInPasswords) else "username"
         self._on_lost_rights(_namespace_of(record), record.user_id, kind, is_superuser)
-
-    def _table(self, name: str) -> RecordTable[MqttUserRecord] | RecordTable[ScramUserRecord]:
-        return self._passwords if isinstance(self.authenticator(name), BuiltInPasswords) else self._scram
 
     async def _hash(self, settings: BuiltInPasswords | ScramAuthenticator, password: str) -> StoredPassword | ScramKeys:
         check_password(password)
@@ -337,6 +343,21 @@ def secret_of(record: UserRecord) -> StoredPassword | ScramKeys:
     if isinstance(record, MqttUserRecord):
         return StoredPassword(record.algorithm, record.password_hash, record.salt)
     return ScramKeys(record.algorithm, record.salt, record.stored_key, record.server_key, record.iterations)
+
+
+def _changes_of(
+    table: RecordTable[MqttUserRecord] | RecordTable[ScramUserRecord], users: Sequence[NewUser]
+) -> tuple[list[UserRecord], list[Change], list[UserRecord]]:
+    """Return the records of users, how they are written, and those of them who are a superuser until then."""
+    records = [_record_of(one) for one in users]
+    named = [(key_of(one.namespace, one.user_id), one) for one in records]
+    put = cast("RecordTable[UserRecord]", table).put  # the table of this kind of record
+    demoted: list[UserRecord] = [
+        before
+        for key, one in named
+        if (before := table.get(key)) is not None and before.is_superuser and not one.is_superuser
+    ]
+    return records, [put(key, one) for key, one in named], demoted
 
 
 def _record_of(user: NewUser) -> UserRecord:
