@@ -41,10 +41,12 @@ from admin.routes import (
     prometheus,
     publish,
     retained,
+    slow_subscriptions,
     statistics,
     status,
     subscriptions,
     topics,
+    traces,
     users,
 )
 from admin.table import BASE, Row, by_path
@@ -61,6 +63,8 @@ ROWS: tuple[Row, ...] = (
     *statistics.ROWS,
     *monitor.ROWS,
     *prometheus.ROWS,
+    *slow_subscriptions.ROWS,
+    *traces.ROWS,
     *clients.ROWS,
     *subscriptions.ROWS,
     *topics.ROWS,

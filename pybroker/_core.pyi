@@ -78,6 +78,24 @@ _FilterRequest = tuple[str, int, int, int, str, bool]
 # Who published a message: (client id, or None for the broker itself; user name or None; wall ms when it came in).
 _Origin = tuple[str | None, str | None, int]
 
+class _TraceRecord(TypedDict):
+    """A packet that was traced: `topic` and the fields behind it are those of a PUBLISH, where they are told."""
+
+    time_ms: int  # wall clock
+    is_delivery: bool  # it went to the client
+    packet: str  # in capitals
+    client_id: str
+    peer: str  # address:port; empty for a unix socket
+    namespace: str | None
+    topic: str | None  # as routed
+    qos: int
+    is_retain: bool
+    is_dup: bool
+    packet_id: int  # 0: none
+    reason: int  # of an acknowledgement or DISCONNECT
+    payload: bytes  # its first bytes
+    payload_bytes: int  # its whole length
+
 # Why a connection ended: the fourth item of EVENT_CLOSED; `CLOSE_NAMES[n]` is EMQX's word for the log and REST.
 CLOSE_NAMES: Final[tuple[str, ...]]
 CLOSE_NORMAL: Final[int]  # DISCONNECT 0x00 (3.x: any DISCONNECT); the will is deleted
@@ -484,7 +502,8 @@ class Engine:
         max_mqueue_bytes [0: none], mqueue_overflow ["drop_oldest"], stores_qos0 [True], mqueue_priorities [{}],
         mqueue_default_priority [0], is_retainer_enabled [True], max_retained [0: none], max_retained_payload_bytes
         [1048576], retained_expiry_ms [0: none], is_retained_clear_stopped [False], is_delayed_enabled [True],
-        max_delayed [0: none], coalesce_us [0].
+        max_delayed [0: none], slow [None, or ("whole" | "internal" | "response", threshold_ms, most rows)],
+        coalesce_us [0].
 
         Raises:
             ValueError: names the key and what is allowed.
@@ -638,6 +657,30 @@ class Engine:
 
     def delayed_remove(self, number: tuple[int, int]) -> bool:
         """Drop one delayed message. Returns whether it was there."""
+
+    def slow_subscriptions(self) -> list[tuple[str, str, int, int]]:
+        """(client id, topic as routed, how long its latest slow delivery took in ms, wall ms of that), slowest first;
+        at most as many as the setting `slow` allows."""
+
+    def slow_forget(self, older_than_ms: int, most: int) -> None:
+        """Forget slow deliveries older than this, and of the others all but the `most` slowest."""
+
+    def set_traces(
+        self, clients: Sequence[str], addresses: Sequence[str], filters: Sequence[str], payload_bytes: int
+    ) -> None:
+        """Trace packets of these clients and addresses and PUBLISH packets to these topics from now on, and no others.
+
+        Args:
+            filters: over topics as routed.
+            payload_bytes: most bytes of a payload that are kept.
+
+        Raises:
+            ValueError: an address or a filter is not valid; nothing changes.
+        """
+
+    def take_traces(self, limit: int) -> tuple[list[_TraceRecord], int]:
+        """Take up to `limit` of what was traced, oldest first per connection, and how many records were lost since the
+        last call because more than 8 MiB waited."""
 
     def delayed_remove_topic(self, topic: str) -> int:
         """Drop the delayed messages that would be routed to a topic; returns how many. O(delayed messages)."""

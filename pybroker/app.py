@@ -225,6 +225,7 @@ class Broker:
             supervisor.spawn_restarting("control", control.run)
             supervisor.spawn_restarting("licence", control.licence.run)
             supervisor.spawn_restarting("monitor", control.monitor.run)
+            supervisor.spawn_restarting("traces", control.traces.run)
             supervisor.spawn_restarting("authorization", control.authorization.run)
             plane.sys_topics.publish_description()
             supervisor.spawn_restarting("sys_heartbeat", plane.sys_topics.run_heartbeat)

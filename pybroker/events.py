@@ -144,6 +144,10 @@ class Signal(Generic[Event]):
         """Call `listener` with every event from now on, after those who came before it."""
         self._listeners = (*self._listeners, listener)
 
+    def unlisten(self, listener: Callable[[Event], object]) -> None:
+        """Call `listener` no more; one that does not listen is no error."""
+        self._listeners = tuple(one for one in self._listeners if one != listener)
+
     def emit(self, event: Event) -> None:
         """Hand `event` to every listener, in the order in which they came."""
         for listener in self._listeners:

@@ -257,8 +257,6 @@ INERT: tuple[str, ...] = (
     "prometheus.collectors",
     "prometheus.latency_buckets",
     "prometheus.namespaced_metrics_limiter",
-    "trace",
-    "slow_subs",
 )
 """Keys, or sections of them, that are accepted but have no effect yet; `*` stands for one name. A feature that arrives
 deletes its rows."""

@@ -39,10 +39,12 @@ from pybroker.control.prometheus import Prometheus
 from pybroker.control.publish import Publisher
 from pybroker.control.retained import Retained
 from pybroker.control.session_messages import SessionMessages
+from pybroker.control.slow_subscriptions import SlowSubscriptions
 from pybroker.control.statistics import Statistics
 from pybroker.control.subscriptions import Subscriptions
 from pybroker.control.throttle import Throttle
 from pybroker.control.tokens import SWEEP_S, Tokens
+from pybroker.control.traces import Traces
 from pybroker.control.users import Users
 from pybroker.persistence.records import UserRecord
 from pybroker.persistence.sqlite import Database
@@ -90,15 +92,18 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     tenancy: Tenancy
     namespace_settings: NamespaceSettingsControl
     delayed: Delayed
+    slow_subscriptions: SlowSubscriptions
+    traces: Traces
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
         """Delete a managed namespace with its users, their tokens, its keys, MQTT users and access rules."""
         users, keys = self.users.removing_namespace(namespace), self.api_keys.removing_namespace(namespace)
         mqtt_users = self.authentication.users.removing_namespace(namespace)
+        traces = self.traces.removing_namespace(namespace)
 
         async def remove(lists: Sequence[Change]) -> None:
-            await self.namespaces.remove(namespace, *users, *keys, *mqtt_users, *lists)
+            await self.namespaces.remove(namespace, *users, *keys, *mqtt_users, *traces, *lists)
 
         await self.authorization.rules.remove_namespace(namespace, remove)
         self.authentication.users.forget_namespace(namespace)
@@ -109,11 +114,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
             await self.tokens.sweep()
             await self.bans.sweep()
             await self.alarms.sweep()
+            self.slow_subscriptions.sweep()
             await asyncio.sleep(SWEEP_S)
 
     def close(self) -> None:
         """Finish what is being done; the database is closed by its owner."""
         self.tenancy.kicker.stop()
+        self.traces.close()
         self.audit.close()
         self.hasher.close()
         self.plane.authentication.close()
@@ -220,6 +227,9 @@ async def _open_operations(
     bans, alarms = Bans(database, plane, clock), Alarms(database, clock, configuration)
     await bans.load(configuration.current.banned.bootstrap_file)
     await alarms.table.load()
+    traces, slow = Traces(database, plane, clock, configuration), SlowSubscriptions(plane, configuration)
+    await traces.table.load()
+    configs.followers.append(slow.follow)
     nodes, statistics = Nodes(plane, clock, about, configuration), Statistics(plane.counters)
     return {
         "alarms": alarms,
@@ -229,6 +239,8 @@ async def _open_operations(
         "publisher": Publisher(plane, configuration, clock),
         "retained": Retained(plane),
         "delayed": Delayed(plane, clock),
+        "slow_subscriptions": slow,
+        "traces": traces,
         "plane": plane,
         "clients": clients,
         "session_messages": SessionMessages(plane, clients),

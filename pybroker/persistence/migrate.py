@@ -100,6 +100,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration(3, (record_table("access_list"),)),
     Migration(4, tuple(map(record_table, ("mqtt_user", "scram_user")))),
+    Migration(5, (record_table("trace"),)),
 )
 """Every step from an empty file to the newest version."""
 

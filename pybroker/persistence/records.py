@@ -234,3 +234,33 @@ class ScramUserRecord(Record, frozen=True, kw_only=True, gc=False):
     server_key: str
     iterations: int
     is_superuser: bool = False
+
+
+class TraceRecord(Record, frozen=True, kw_only=True):
+    """A trace; the key is its name.
+
+    Args:
+        value: client id, filter or address, by `kind`.
+        starts_s: wall time.
+        ends_s: wall time.
+        payload_limit: bytes of a payload that are shown.
+        namespace: whose clients are traced; `None`: all.
+        created_ms: wall time; tells its file from those of earlier traces of the name.
+        is_stopped: ended before its time.
+    """
+
+    name: str
+    kind: Literal["clientid", "topic", "ip_address"]
+    value: str
+    starts_s: int = 0
+    ends_s: int = 0
+    payload_form: Literal["text", "hex", "hidden"] = "text"
+    payload_limit: int = 1_024
+    line_form: Literal["text", "json"] = "text"
+    namespace: str | None = None
+    created_ms: int = 0
+    is_stopped: bool = False
+
+    def stopped(self) -> "TraceRecord":
+        """Return the record of the trace once it has ended before its time."""
+        return msgspec.structs.replace(self, is_stopped=True)

@@ -115,6 +115,7 @@ def engine_settings(config: Config) -> dict[str, object]:
         "mqueue_priorities": dict(mqtt.mqueue_priorities or {}),
         "mqueue_default_priority": 0 if mqtt.mqueue_default_priority == "lowest" else _HIGHEST_PRIORITY,
         "is_retainer_enabled": retainer.enable,
+        "slow": _slow(config),
         "max_retained": retainer.max_retained_messages,
         "max_retained_payload_bytes": int(retainer.max_payload_size),
         "retained_expiry_ms": int(retainer.msg_expiry_interval),
@@ -128,3 +129,8 @@ def engine_settings(config: Config) -> dict[str, object]:
 def seconds(duration_ms: int) -> int:
     """Return whole seconds, rounded up so that a short time does not become none; never more than 5.0 can say."""
     return min(-(-duration_ms // 1_000), NEVER_S)
+
+
+def _slow(config: Config) -> tuple[str, int, int] | None:
+    slow = config.slow_subs
+    return (slow.stats_type, int(slow.threshold), slow.top_k_num) if slow.enable else None

@@ -12,9 +12,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 
-use pybroker_core::route::Audience;
+use pybroker_core::route::{Audience, Plan};
 use pybroker_core::trie::{self, SharedGroup};
 
+use crate::hub::Hub;
 use crate::session::{Mount, Session};
 
 /// What one half may weigh, so that neither long topics nor many subscribers of many topics grow a thread's cache: about
@@ -92,6 +93,28 @@ impl Targets {
     pub fn is_empty(&self) -> bool {
         self.direct.is_empty() && self.groups.is_empty()
     }
+}
+
+/// Turns what matched into sessions; subscribers that have just ended are left out.
+pub(crate) fn resolve(hub: &Hub, plan: &mut Plan) -> Targets {
+    let mut direct = Vec::with_capacity(plan.deliveries.len());
+    let mut sessions = Vec::with_capacity(plan.deliveries.len());
+    hub.with_sessions(plan.deliveries.iter().map(|delivery| delivery.id), |session| sessions.push(Arc::clone(session)));
+    let mut sessions = sessions.into_iter().peekable();
+    for delivery in plan.deliveries.drain(..) {
+        if sessions.peek().is_some_and(|session| session.id == delivery.id)
+            && let Some(session) = sessions.next()
+        {
+            direct.push(Target {
+                session,
+                subscription_ids: delivery.subscription_ids.into_boxed_slice(),
+                qos: delivery.qos,
+                is_retain_as_published: delivery.is_retain_as_published,
+                audience: delivery.audience,
+            });
+        }
+    }
+    Targets { direct: direct.into_boxed_slice(), groups: std::mem::take(&mut plan.groups).into_boxed_slice() }
 }
 
 struct Entry {

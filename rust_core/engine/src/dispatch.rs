@@ -16,7 +16,7 @@ use pybroker_core::topic;
 use pybroker_core::trie::{self, Matches, PickRequest, SharedGroup, SubscriberId, SubscriptionOptions};
 
 use crate::access::AccessChain;
-use crate::cache::{MatchCache, Target, Targets, is_same_mount};
+use crate::cache::{self, MatchCache, Target, Targets, is_same_mount};
 use crate::counters::{Metric, Tally};
 use crate::hub::Hub;
 use crate::link::{Link, Outlet, Written};
@@ -43,6 +43,7 @@ pub struct Dispatcher {
     random: foldhash::fast::RandomState,
     draws: u64,
     settings_version: u64,
+    traces_version: u64,
 }
 
 impl Dispatcher {
@@ -56,7 +57,10 @@ impl Dispatcher {
                 now_ms,
                 settings: own_copy(hub),
                 throttled: Vec::new(),
+                slow: Arc::clone(&hub.slow),
+                traces: hub.traces(),
             },
+            traces_version: hub.traces_version(),
             access: own_access(hub),
             passed: 0,
             cache: MatchCache::default(),
@@ -129,7 +133,7 @@ impl Dispatcher {
         };
         route::plan(&trie, &self.routed, &mut self.matches, is_hidden, &mut self.plan);
         drop(trie);
-        let targets = Arc::new(resolve(hub, &mut self.plan));
+        let targets = Arc::new(cache::resolve(hub, &mut self.plan));
         self.cache.insert(inbound.mount, inbound.topic, bucket, generation, Arc::clone(&targets));
         Some(targets)
     }
@@ -269,6 +273,9 @@ impl Dispatcher {
             (QoS::AtMostOnce, Some(link)) => {
                 if link.has_room() && link.may_deliver(&mut self.outlet) {
                     self.write(run, session, link, grant, qos, 0);
+                    if self.outlet.traces.is_some() {
+                        self.trace(run, session, grant, qos, 0);
+                    }
                     run.delivered += 1;
                 } else {
                     self.outlet.tally.count(Metric::DeliveryDropped);
@@ -293,6 +300,12 @@ impl Dispatcher {
                             && self.write(run, session, link, grant, qos, packet_id) == Written::TooLarge
                         {
                             window.abandon(packet_id);
+                        }
+                        if settings.slow.is_some() {
+                            window.note_sent(packet_id, self.outlet.now_ms);
+                        }
+                        if self.outlet.traces.is_some() {
+                            self.trace(run, session, grant, qos, packet_id);
                         }
                         run.delivered += 1;
                     }
@@ -503,6 +516,11 @@ impl Dispatcher {
             self.settings_version = version;
             self.outlet.settings = own_copy(hub);
         }
+        let version = hub.traces_version();
+        if version != self.traces_version {
+            self.traces_version = version;
+            self.outlet.traces = hub.traces();
+        }
         if hub.access_version() != self.access.version {
             self.access = own_access(hub);
         }
@@ -549,28 +567,6 @@ pub fn flush(hub: &Hub, session: &Session, state: &mut State, out: &mut Outlet) 
     };
     out.tally.enter(None);
     ended
-}
-
-/// Turns what matched into sessions; subscribers that have just ended are left out.
-fn resolve(hub: &Hub, plan: &mut Plan) -> Targets {
-    let mut direct = Vec::with_capacity(plan.deliveries.len());
-    let mut sessions = Vec::with_capacity(plan.deliveries.len());
-    hub.with_sessions(plan.deliveries.iter().map(|delivery| delivery.id), |session| sessions.push(Arc::clone(session)));
-    let mut sessions = sessions.into_iter().peekable();
-    for delivery in plan.deliveries.drain(..) {
-        if sessions.peek().is_some_and(|session| session.id == delivery.id)
-            && let Some(session) = sessions.next()
-        {
-            direct.push(Target {
-                session,
-                subscription_ids: delivery.subscription_ids.into_boxed_slice(),
-                qos: delivery.qos,
-                is_retain_as_published: delivery.is_retain_as_published,
-                audience: delivery.audience,
-            });
-        }
-    }
-    Targets { direct: direct.into_boxed_slice(), groups: std::mem::take(&mut plan.groups).into_boxed_slice() }
 }
 
 /// Whether the receiver's own view of the topic begins with `$` although its mountpoint hides that from the trie.

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
 use pybroker_core::trie::{SubscriberId, Trie};
 
@@ -25,6 +25,8 @@ use crate::retained::Retained;
 use crate::session::{Mount, Session};
 use crate::settings::Settings;
 use crate::shard::shard_of;
+use crate::slow::SlowTable;
+use crate::trace::{TraceRecords, TraceSpec};
 
 /// Shared state of one engine.
 pub struct Hub {
@@ -48,6 +50,12 @@ pub struct Hub {
     pub namespaces: Namespaces,
     /// Messages that wait for their time.
     pub delayed: Mutex<Delayed>,
+    /// The slowest deliveries of late.
+    pub slow: Arc<SlowTable>,
+    /// What was traced and waits to be taken.
+    pub trace_records: Arc<TraceRecords>,
+    traces: ArcSwapOption<TraceSpec>,
+    traces_version: AtomicU64,
     settings: ArcSwap<Settings>,
     settings_version: AtomicU64,
     access: ArcSwap<AccessChain>,
@@ -84,6 +92,10 @@ impl Hub {
             loads: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             listeners: Listeners::default(),
             delayed: Mutex::default(),
+            slow: Arc::default(),
+            trace_records: Arc::default(),
+            traces: ArcSwapOption::empty(),
+            traces_version: AtomicU64::new(0),
             settings: ArcSwap::from_pointee(Settings::default()),
             settings_version: AtomicU64::new(1),
             access: ArcSwap::from_pointee(AccessChain::new(Vec::new(), AccessPolicy::default())),
@@ -105,6 +117,24 @@ impl Hub {
     #[must_use]
     pub fn settings_version(&self) -> u64 {
         self.settings_version.load(Ordering::Acquire)
+    }
+
+    /// What is traced; `None`: nothing.
+    #[must_use]
+    pub fn traces(&self) -> Option<Arc<TraceSpec>> {
+        self.traces.load_full()
+    }
+
+    /// Changes with everything that is to be traced.
+    #[must_use]
+    pub fn traces_version(&self) -> u64 {
+        self.traces_version.load(Ordering::Acquire)
+    }
+
+    /// Traces this from now on; threads take it up at their next turn.
+    pub fn set_traces(&self, spec: Option<TraceSpec>) {
+        self.traces.store(spec.map(Arc::new));
+        self.traces_version.fetch_add(1, Ordering::Release);
     }
 
     /// Puts new settings in force; threads take them up at their next turn.

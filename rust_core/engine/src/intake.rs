@@ -233,6 +233,7 @@ impl Shard {
                     at += used;
                     packets += 1;
                     messages += u64::from(matches!(packet, Packet::Publish(_)));
+                    self.trace_received(conn, &packet);
                     verdict = self.on_packet(conn, packet, frame);
                     if verdict == Verdict::Continue {
                         verdict = self.charge(conn, used, matches!(frame.first(), Some(first) if first >> 4 == 3));
@@ -454,6 +455,7 @@ impl Shard {
     fn on_puback(&mut self, conn: &mut Connection, ack: &Ack<'_>) -> Verdict {
         self.dispatcher.outlet.tally.count(Metric::PubackReceived);
         self.with_window(conn, |shard, session, state| {
+            shard.dispatcher.outlet.note_answer(session, state, ack.packet_id);
             if state.window.on_puback(ack.packet_id).is_some() {
                 shard.dispatcher.outlet.tally.count(Metric::MessagesAcked);
                 shard.pump(session, state);
@@ -467,6 +469,7 @@ impl Shard {
     fn on_pubrec(&mut self, conn: &mut Connection, ack: &Ack<'_>) -> Verdict {
         self.dispatcher.outlet.tally.count(Metric::PubrecReceived);
         let outcome = self.with_window(conn, |shard, session, state| {
+            shard.dispatcher.outlet.note_answer(session, state, ack.packet_id);
             let outcome = state.window.on_pubrec(ack.packet_id, ack.reason.is_error());
             if matches!(outcome, Pubrec::Ended(_)) {
                 shard.pump(session, state);

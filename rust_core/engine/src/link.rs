@@ -15,7 +15,10 @@ use pybroker_core::reason::ReasonCode;
 use crate::counters::{Metric, Tally};
 use crate::gate::Throttle;
 use crate::outbox::{BufferPool, Flushed, Outbox, SHARE_MARK, SOFT_MARK};
+use crate::session::{Session, State};
 use crate::settings::Settings;
+use crate::slow::{Measure, SlowTable};
+use crate::trace::TraceSpec;
 use crate::transport::layers::Layers;
 
 /// Number of one connection: shard, generation and place, unique for the life of the process.
@@ -34,6 +37,26 @@ pub struct Outlet {
     pub settings: Arc<Settings>,
     /// Connections that may be sent more only at a later time.
     pub throttled: Vec<(ConnId, u64)>,
+    /// Where slow deliveries are listed.
+    pub slow: Arc<SlowTable>,
+    /// What is traced; `None`: nothing.
+    pub traces: Option<Arc<TraceSpec>>,
+}
+
+impl Outlet {
+    /// Lists a delivery that the client answers now, if it was slow. At QoS 2 PUBREC is the answer: the client has it.
+    pub fn note_answer(&self, session: &Session, state: &State, packet_id: u16) {
+        let Some(rule) = self.settings.slow else { return };
+        let Some((entry, Some(since_ms))) = state.window.sent(packet_id, self.now_ms) else { return };
+        let timespan_ms = match rule.measure {
+            Measure::Whole => self.now_ms.saturating_sub(entry.message.published_ms),
+            Measure::Response => since_ms,
+            Measure::Internal => return,
+        };
+        if !entry.is_retain {
+            self.slow.record(rule, &session.client_id, entry.message.topic(), timespan_ms, self.now_ms);
+        }
+    }
 }
 
 /// Counters of one connection, for the administrator.

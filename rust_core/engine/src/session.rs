@@ -21,6 +21,8 @@ use crate::counters::Metric;
 use crate::link::{ConnId, Link, Outlet, Written};
 use crate::namespace::{Namespace, Quota};
 use crate::retained::Retained;
+use crate::slow::Measure;
+use crate::trace::Delivery;
 
 /// A namespace's or listener's topic prefix, shared by all its clients.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -272,6 +274,8 @@ impl Session {
                 Next::Send { packet_id, entry } => {
                     if self.write_entry(link, out, packet_id, entry, false) == Written::TooLarge {
                         window.abandon(packet_id);
+                    } else if settings.slow.is_some() {
+                        window.note_sent(packet_id, out.now_ms);
                     }
                 }
                 Next::SendQos0(entry) => {
@@ -335,7 +339,20 @@ impl Session {
             forwardable: message.properties(),
             payload: message.payload(),
         };
-        link.write_publish(out, &mut publish, Some(message))
+        let written = link.write_publish(out, &mut publish, Some(message));
+        if let Some(rule) = out.settings.slow
+            && !entry.is_retain
+            && !is_dup
+            && (rule.measure == Measure::Internal || (rule.measure == Measure::Whole && entry.qos == 0))
+        {
+            let timespan_ms = out.now_ms.saturating_sub(message.published_ms);
+            out.slow.record(rule, &self.client_id, message.topic(), timespan_ms, out.now_ms);
+        }
+        if let Some(spec) = &out.traces {
+            let (topic, qos, payload) = (message.topic(), publish.qos, message.payload());
+            spec.delivered(self, &Delivery { topic, qos, is_retain: entry.is_retain, is_dup, packet_id, payload });
+        }
+        written
     }
 
     /// Sends the next retained message if the window has room for it. False: nothing was done.

@@ -6,6 +6,8 @@ use pybroker_core::codec::QoS;
 use pybroker_core::session::{Limits, Overflow};
 use pybroker_core::trie::Strategy;
 
+use crate::slow::SlowRule;
+
 /// Everything that the byte path needs to know. Zero means "no limit" where a limit is optional.
 #[derive(Debug, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each is one switch of the configuration")]
@@ -64,6 +66,8 @@ pub struct Settings {
     pub is_delayed_enabled: bool,
     /// Delayed messages held; 0 no limit.
     pub max_delayed: usize,
+    /// Which deliveries are listed as slow; `None` measures nothing.
+    pub slow: Option<SlowRule>,
     /// Wait of a busy shard before it reads, to gather more per call; 0 never waits.
     pub coalesce_us: u64,
 }
@@ -104,6 +108,7 @@ impl Default for Settings {
             is_retained_clear_stopped: false,
             is_delayed_enabled: true,
             max_delayed: 0,
+            slow: None,
             coalesce_us: 0,
         }
     }

@@ -1,5 +1,6 @@
 //! Pages of what there is, as lists of tuples.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pybroker_core::codec::{Property, PropertyId, PropertyValue};
@@ -9,8 +10,9 @@ use pybroker_core::trie::Cursor;
 use pybroker_engine::delayed::ListedDelayed;
 use pybroker_engine::inspect::{ListedSubscription, MessageKind};
 use pybroker_engine::sys;
+use pybroker_engine::trace::{TraceRecord, TraceSpec};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 
 use crate::engine::{PyEngine, subscriber};
 use crate::error::{key_error, value_error};
@@ -75,6 +77,25 @@ fn delayed_row<'py>(py: Python<'py>, listed: &ListedDelayed, clock: &WallClock) 
     let payload = PyBytes::new(py, &listed.payload);
     let origin = clock.origin(listed.origin.as_deref(), listed.published_ms);
     (listed.id, listed.topic.clone(), listed.qos as u8, payload, clock.wall_ms(listed.id.0), origin)
+}
+
+fn trace_row<'py>(py: Python<'py>, record: &TraceRecord) -> PyResult<Bound<'py, PyDict>> {
+    let row = PyDict::new(py);
+    row.set_item("time_ms", record.unix_ms)?;
+    row.set_item("is_delivery", record.is_delivery)?;
+    row.set_item("packet", record.packet)?;
+    row.set_item("client_id", &*record.client_id)?;
+    row.set_item("peer", record.peer.map_or_else(String::new, |peer| peer.to_string()))?;
+    row.set_item("namespace", record.namespace.as_deref())?;
+    row.set_item("topic", record.topic.as_deref())?;
+    row.set_item("qos", record.qos)?;
+    row.set_item("is_retain", record.is_retain)?;
+    row.set_item("is_dup", record.is_dup)?;
+    row.set_item("packet_id", record.packet_id)?;
+    row.set_item("reason", record.reason)?;
+    row.set_item("payload", PyBytes::new(py, &record.payload))?;
+    row.set_item("payload_bytes", record.payload_bytes)?;
+    Ok(row)
 }
 
 #[pymethods]
@@ -176,6 +197,50 @@ impl PyEngine {
 
     fn delayed_remove(&self, number: (u64, u64)) -> bool {
         self.engine.hub.delayed.lock().remove(number)
+    }
+
+    fn slow_subscriptions(&self) -> Vec<(String, String, u64, i64)> {
+        let clock = WallClock::new();
+        let rows = self.engine.hub.slow.list();
+        rows.into_iter()
+            .map(|row| (row.client_id.into(), row.topic.into(), row.timespan_ms, clock.wall_ms(row.at_ms)))
+            .collect()
+    }
+
+    fn slow_forget(&self, older_than_ms: u64, most: usize) {
+        self.engine.hub.slow.forget(sys::now_ms().saturating_sub(older_than_ms), most);
+    }
+
+    fn set_traces(
+        &self,
+        clients: Vec<String>,
+        addresses: Vec<String>,
+        filters: Vec<String>,
+        payload_bytes: usize,
+    ) -> PyResult<()> {
+        for filter in &filters {
+            topic::validate_filter(filter, usize::MAX).map_err(value_error)?;
+        }
+        let parse = |text: String| {
+            let address = text.parse::<IpAddr>().map(|address| address.to_canonical());
+            address.map_err(|_| key_error("addresses", &format!("IP addresses: {text:?}")))
+        };
+        let spec = TraceSpec {
+            clients: clients.into_iter().map(Into::into).collect(),
+            addresses: addresses.into_iter().map(parse).collect::<PyResult<_>>()?,
+            filters: filters.into_iter().map(Into::into).collect(),
+            payload_bytes,
+            records: Arc::clone(&self.engine.hub.trace_records),
+        };
+        let is_empty = spec.clients.is_empty() && spec.addresses.is_empty() && spec.filters.is_empty();
+        self.engine.hub.set_traces((!is_empty).then_some(spec));
+        Ok(())
+    }
+
+    fn take_traces<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<(Vec<Bound<'py, PyDict>>, u64)> {
+        let (records, lost) = py.detach(|| self.engine.hub.trace_records.take(limit));
+        let rows = records.iter().map(|record| trace_row(py, record)).collect::<PyResult<_>>()?;
+        Ok((rows, lost))
     }
 
     fn delayed_remove_topic(&self, py: Python<'_>, topic: &str) -> usize {

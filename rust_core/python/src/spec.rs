@@ -9,6 +9,7 @@ use pybroker_core::codec::QoS;
 use pybroker_core::session::Overflow;
 use pybroker_engine::listener::{AccessRule, Bind, ListenerSpec};
 use pybroker_engine::settings::Settings;
+use pybroker_engine::slow::{Measure, SlowRule};
 use pybroker_engine::transport::tls::{TlsAcceptor, TlsSettings, TlsVersion, Verify};
 use pybroker_engine::transport::websocket::WsSettings;
 use pyo3::prelude::*;
@@ -61,6 +62,16 @@ fn set_limit(settings: &mut Settings, key: &str, value: &Bound<'_, PyAny>) -> Py
     Ok(true)
 }
 
+fn slow_rule(key: &str, name: &str, threshold_ms: u64, most: usize) -> PyResult<SlowRule> {
+    let measure = match name {
+        "whole" => Measure::Whole,
+        "internal" => Measure::Internal,
+        "response" => Measure::Response,
+        _ => return Err(key_error(key, &format!("whole, internal or response: {name}"))),
+    };
+    Ok(SlowRule { measure, threshold_ms, most })
+}
+
 fn set_policy(settings: &mut Settings, key: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
     match key {
         "max_qos" => {
@@ -92,6 +103,11 @@ fn set_policy(settings: &mut Settings, key: &str, value: &Bound<'_, PyAny>) -> P
                     return Err(key_error(key, &format!("drop_oldest, drop_newest, reject or disconnect: {name}")));
                 }
             };
+        }
+        "slow" => {
+            let rule = read::<Option<(String, u64, usize)>>(key, value)?;
+            settings.slow =
+                rule.map(|(name, threshold_ms, most)| slow_rule(key, &name, threshold_ms, most)).transpose()?;
         }
         "shared_strategy" => {
             let name: String = read(key, value)?;

@@ -38,12 +38,17 @@ pub enum Resend<'a, M> {
     },
 }
 
+/// What is kept of the time of sending: a slot has three bytes to spare.
+const LOW_BITS: u64 = 0xFF_FFFF;
+
 #[derive(Debug)]
 struct Slot<M> {
     /// `None` once PUBREC came: the message is the client's then.
     entry: Option<Entry<M>>,
     sequence: u32,
     is_withheld: bool,
+    /// When it was sent last, in the low 24 bits of the engine's time (4.6 hours); 0: nobody noted it.
+    sent_ms: [u8; 3],
 }
 
 /// Everything unfinished towards one client, found by packet id in O(1).
@@ -88,11 +93,27 @@ impl<M> Inflight<M> {
         if self.next_sequence == u32::MAX {
             self.renumber();
         }
-        let slot = Slot { entry: None, sequence: self.next_sequence, is_withheld: false };
+        let slot = Slot { entry: None, sequence: self.next_sequence, is_withheld: false, sent_ms: [0; 3] };
         self.next_sequence += 1;
         self.packet_ids.advance_to(packet_id);
         let slot = self.slots.entry(packet_id).insert_entry(slot).into_mut();
         slot.entry.insert(entry)
+    }
+
+    /// Notes when the message under `packet_id` was sent.
+    pub(super) fn note_sent(&mut self, packet_id: u16, now_ms: u64) {
+        if let Some(slot) = self.slots.get_mut(&packet_id) {
+            let [_, _, _, _, _, high, middle, low] = (now_ms & LOW_BITS).max(1).to_be_bytes();
+            slot.sent_ms = [high, middle, low];
+        }
+    }
+
+    /// Returns the unanswered message under `packet_id`, and how long before `now_ms` it was sent if that was noted.
+    pub(super) fn sent(&self, packet_id: u16, now_ms: u64) -> Option<(&Entry<M>, Option<u64>)> {
+        let slot = self.slots.get(&packet_id)?;
+        let [high, middle, low] = slot.sent_ms;
+        let sent_ms = u64::from(u32::from_be_bytes([0, high, middle, low]));
+        Some((slot.entry.as_ref()?, (sent_ms > 0).then(|| now_ms.wrapping_sub(sent_ms) & LOW_BITS)))
     }
 
     /// Ends a QoS 1 exchange; `None` if there is none with this id.
@@ -279,6 +300,23 @@ mod tests {
         assert!(inflight.complete(2));
         assert!(!inflight.has_heap());
         assert_eq!(inflight.next_sequence, 0);
+    }
+
+    #[test]
+    fn the_time_since_the_sending_is_known_once_it_was_noted() {
+        let mut inflight = Inflight::new();
+        inflight.insert(1, entry("a", 1));
+        assert_eq!(inflight.sent(1, 5).map(|(_, since)| since), Some(None));
+        for sent_ms in [1_000, LOW_BITS - 1, 7 << 24, u64::MAX - 400] {
+            inflight.note_sent(1, sent_ms);
+            assert!(
+                inflight
+                    .sent(1, sent_ms + 300)
+                    .and_then(|(_, since)| since)
+                    .is_some_and(|ms| (299..=300).contains(&ms))
+            );
+        }
+        assert_eq!(inflight.sent(2, 5).map(|(_, since)| since), None);
     }
 
     #[test]

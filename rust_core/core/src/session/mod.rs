@@ -171,6 +171,18 @@ impl<M> Window<M> {
         }
     }
 
+    /// Notes when a message in flight was sent, for those who measure its client. O(1).
+    pub fn note_sent(&mut self, packet_id: u16, now_ms: u64) {
+        self.inflight.note_sent(packet_id, now_ms);
+    }
+
+    /// Returns the message that an answer with `packet_id` would be for, and how many milliseconds before `now_ms` it
+    /// was sent, modulo 2^24; `None` for those if nobody noted it. O(1).
+    #[must_use]
+    pub fn sent(&self, packet_id: u16, now_ms: u64) -> Option<(&Entry<M>, Option<u64>)> {
+        self.inflight.sent(packet_id, now_ms)
+    }
+
     /// Ends a QoS 1 exchange and returns its message, or `None` if no QoS 1 message with this id is open. O(1).
     ///
     /// A PUBACK of 0x80 or more ends it just the same. [MQTT5-4.4.0-2]
