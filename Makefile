@@ -40,7 +40,7 @@ python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_inf
 python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
 
 .PHONY: help setup build fmt lint test test-rust test-python test-all fuzz fuzz-smoke soak docs serve run check clean dist
-.PHONY: bench bench-peers bench-shards bench-features bench-growth bench-admin bench-micro bench-smoke
+.PHONY: bench bench-peers bench-shards bench-features bench-growth bench-admin bench-access bench-micro bench-smoke
 .PHONY: lint-rust lint-python rust-summary toolchain programs node constraints install-check
 
 help: ## list the commands
@@ -197,6 +197,9 @@ bench-growth: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure how cost and 
 
 bench-admin: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure messages while operators list, export and log in
 	$(PY) -m bench.admin --output bench/results/admin.json $(ARGS)
+
+bench-access: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure messages while 100,000 access rules are imported
+	$(PY) -m bench.access --output bench/results/access.json $(ARGS)
 
 bench-micro: | toolchain ## time parts of the core
 	cargo bench $(LOCKED) -p pybroker-micro $(ARGS)

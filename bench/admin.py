@@ -73,8 +73,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             with in_background(options.load, [*idle, *target, "--prefix", "idle", "--warmup", "0"]):
                 lists = _time_lists(port)
                 for _ in range(options.repeat):
-                    spans.append({"operators": "quiet", **_pair(options, target)})
-                    spans.append({"operators": "busy", **_while_busy(port, lambda: _pair(options, target))})
+                    spans.append({"operators": "quiet", **pair(options.load, options.seconds, target)})
+                    spans.append(
+                        {"operators": "busy", **_while_busy(port, lambda: pair(options.load, options.seconds, target))}
+                    )
     quiet, busy = (_median(spans, name) for name in ("quiet", "busy"))
     return {
         "machine": machine(),
@@ -96,10 +98,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _pair(options: argparse.Namespace, target: Sequence[str]) -> dict[str, float]:
-    """Return the latency of one publisher and one subscriber on a schedule."""
-    command = [str(options.load), "paced", "--shape", "pairs", "--rate", str(_RATE), *target]
-    command += ["--duration", str(options.seconds), "--warmup", "0.5"]
+def pair(load: Path, seconds: float, target: Sequence[str]) -> dict[str, float]:
+    """Return the latency of one publisher and one subscriber on a schedule.
+
+    Args:
+        load: the load generator.
+        seconds: how long it is measured.
+        target: where the broker is, as options of the generator.
+    """
+    command = [str(load), "paced", "--shape", "pairs", "--rate", str(_RATE), *target]
+    command += ["--duration", str(seconds), "--warmup", "0.5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     figures = json.loads(done.stdout)["figures"]
     wanted = ("latency_p50_us", "latency_p99_us", "transit_p99_us", "lateness_p99_us", "lost")
@@ -127,7 +135,7 @@ def _while_busy(port: int, work: Callable[[], dict[str, float]]) -> dict[str, fl
 def _operate(port: int, stopping: Any, counts: Any) -> None:
     """Be the operators, in a process of their own, until told to stop; says when it begins and what was done."""
     os.nice(_NICE)
-    token = _log_in(port)
+    token = log_in(port)
     done = {"pages": 0, "exports": 0, "logins": 0}
     together = threading.Barrier(_LOGINS)
 
@@ -147,16 +155,16 @@ def _operate(port: int, stopping: Any, counts: Any) -> None:
             cursor = rest.partition('"')[0] if found else ""
             done["exports"] += 1
 
-    def log_in() -> None:
+    def log_in_together() -> None:
         while not stopping.is_set():
             try:
                 together.wait(10)
             except threading.BrokenBarrierError:
                 return
-            _log_in(port)
+            log_in(port)
             done["logins"] += 1
 
-    threads = [threading.Thread(target=work) for work in (list_pages, export, *[log_in] * _LOGINS)]
+    threads = [threading.Thread(target=work) for work in (list_pages, export, *[log_in_together] * _LOGINS)]
     for thread in threads:
         thread.start()
     counts.put("begun")
@@ -169,7 +177,7 @@ def _operate(port: int, stopping: Any, counts: Any) -> None:
 
 def _time_lists(port: int) -> dict[str, float]:
     """Return milliseconds of lists without other load, the median of 20."""
-    client, token = http.client.HTTPConnection("127.0.0.1", port), _log_in(port)
+    client, token = http.client.HTTPConnection("127.0.0.1", port), log_in(port)
     paths = {
         "first_page": "/clients?limit=100",
         "last_page": "/clients?limit=100&page=190",
@@ -199,7 +207,8 @@ def _get(client: http.client.HTTPConnection, path: str, token: str) -> bytes:
     return body
 
 
-def _log_in(port: int) -> str:
+def log_in(port: int) -> str:
+    """Return the header of a fresh token."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     body = json.dumps({"username": "admin", "password": _PASSWORD})
     client.request("POST", "/api/v5/login", body, {"content-type": "application/json"})

@@ -171,20 +171,34 @@ class _Plan:
         self._max_rules = book.source.max_rules
         self._room = book.limit - book.lists.total
         self._drafts: dict[Principal, _Draft] = {}
+        # The one rule of a principal that had none: most rows of most files, for which a draft would be too much.
+        self._firsts: dict[Principal, AccessRule] = {}
         self.created = self.updated = self.unchanged = 0
         self.errors: list[RowError] = []
 
     def add_all(self, rows: Sequence[SheetRow]) -> None:
         """Put rows over the lists, from top to bottom; called in a thread while the lists cannot change."""
         for row in rows:
-            draft = self._drafts.get(row.principal)
+            principal = row.principal
+            draft = self._drafts.get(principal)
             if draft is None:
-                draft = self._drafts[row.principal] = _Draft(self._book.lists.rules_of(row.principal) or ())
+                first = self._firsts.pop(principal, None)
+                stored = () if first else self._book.lists.rules_of(principal) or ()
+                if not first and not stored and self._room > 0:
+                    self._firsts[principal] = row.rule
+                    self._room -= 1
+                    self.created += 1
+                    continue
+                draft = self._drafts[principal] = _Draft(stored)
+                if first:
+                    draft.append(first)
             self._add(row, draft)
 
     def updates(self) -> dict[Principal, Rules]:
         """Return the lists that are other than before."""
-        return {principal: draft.rules() for principal, draft in self._drafts.items() if draft.is_changed}
+        changed: dict[Principal, Rules] = {principal: (rule,) for principal, rule in self._firsts.items()}
+        changed.update((principal, draft.rules()) for principal, draft in self._drafts.items() if draft.is_changed)
+        return changed
 
     def _add(self, row: SheetRow, draft: "_Draft") -> None:
         topic = row.rule.topic
