@@ -177,6 +177,7 @@ async def open_control(
     )
     control.configs.followers.append(control.namespaces.follow)
     await tenancy.attach(control.remove_namespace)
+    control.prometheus.join(authorization.families)
     control.licence.attach(lambda: len(plane.registry), control.alarms.raise_soon, control.alarms.clear_soon)
     if control.bootstrap_failure is not None:
         await control.alarms.activate("api_key_bootstrap", control.bootstrap_failure, {})

@@ -3,6 +3,7 @@
 Nothing here grows with the number of clients: every value is a counter that is kept anyway.
 """
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -59,6 +60,11 @@ class Prometheus:
         self._about = about
         self._bans = bans
         self._processors = Processors()
+        self._auth: list[Callable[[], Iterable[Family]]] = []
+
+    def join(self, families: Callable[[], Iterable[Family]]) -> None:
+        """Add what `families` returns to every exposition of the subject `auth`."""
+        self._auth.append(families)
 
     @property
     def is_open(self) -> bool:
@@ -72,6 +78,7 @@ class Prometheus:
             families = [*self._broker(), *self._machine(), *self._certificates(), *self._own()]
         elif subject == "auth":
             families = [Family("emqx_banned_count", "gauge", (Sample(len(self._bans.table)),))]
+            families += [family for more in self._auth for family in more()]
         elif subject == "data_integration":
             families = [Family(f"emqx_{name}_count", "gauge", (Sample(0),)) for name in _NOT_HERE]
         return render(families, {"node": self._nodes.name} if mode == "all_nodes_unaggregated" else None)

@@ -7,6 +7,7 @@ import msgspec
 from pybroker.clock import Clock
 from pybroker.control.authorization.answers import RemoteAnswers
 from pybroker.control.authorization.explain import Explainer
+from pybroker.control.authorization.exposition import AccessFamilies
 from pybroker.control.authorization.importer import RuleImporter
 from pybroker.control.authorization.kept import KeptDecisions
 from pybroker.control.authorization.lists import RuleLists
@@ -38,6 +39,7 @@ class Authorization(msgspec.Struct, frozen=True, kw_only=True):
     simulator: Simulator
     kept: KeptDecisions
     answers: RemoteAnswers
+    families: AccessFamilies
 
     async def run(self) -> None:
         """Take the samples behind the rates until cancelled."""
@@ -77,4 +79,5 @@ async def open_authorization(
         simulator=Simulator(plane, rules),
         kept=KeptDecisions(plane, clients, clock),
         answers=RemoteAnswers(plane, rates),
+        families=AccessFamilies(sources, rules),
     )

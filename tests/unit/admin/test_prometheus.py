@@ -83,6 +83,25 @@ async def test_bans_and_rules_are_counted(api: Api) -> None:
     assert (await scrape(api, "/prometheus/data_integration", token))["emqx_rules_count"] == 0
 
 
+async def test_sources_of_access_rules_are_scraped(api: Api) -> None:
+    token = await api.log_in()
+    session = add_client(api.control, "c")
+    path = "/authorization/sources/built_in_database/rules/all"
+    rules = [{"topic": topic, "permission": "deny", "action": "all"} for topic in ("a", "b")]
+    assert (await api.call("POST", path, {"rules": rules}, auth=token)).status_code == 204
+    for topic in ("a", "c"):
+        api.control.plane.engine.check_access(session.slot, "publish", topic)
+    found = await scrape(api, "/prometheus/auth", token)
+    labels = '{type="built_in_database"}'
+    assert {name: value for name, value in found.items() if name.startswith("emqx_authz_")} == {
+        f"emqx_authz_{name}{labels}": value
+        for name, value in (
+            *(("enable", 1), ("status", 1), ("total", 2), ("allow", 0), ("deny", 1), ("nomatch", 1), ("ignore", 0)),
+            ("rules_count", 2),
+        )
+    }
+
+
 async def test_json_and_unknown_modes_are_refused(api: Api) -> None:
     token = await api.log_in()
     reply = await api.call("GET", "/prometheus/stats", auth=token, headers={"accept": "application/json"})
