@@ -18,8 +18,10 @@ from starlette.types import Receive, Scope, Send
 from admin.middleware.audit import Exchange, record_of
 from admin.middleware.authentication import authenticate
 from admin.middleware.errors import ApiError, json_response, render
+from admin.schemas.page import Page
 from admin.security.access import check_access
 from admin.security.credentials import claimed_name
+from admin.slices import rows_response
 from admin.table import NOBODY, Access, Call, NoBody, Row, Text
 from pybroker.control.caller import Caller
 from pybroker.control.door import Control
@@ -112,6 +114,8 @@ class Resource:
             return reply
         if reply is None:
             return Response(status_code=row.status)
+        if isinstance(reply, Page):
+            return rows_response(reply.data, reply.meta, row.status)
         return json_response(reply, row.status)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
-from admin.middleware.errors import json_response
 from admin.schemas.clients import (
     FIELDS,
     Client,
@@ -29,6 +28,7 @@ from admin.schemas.clients import (
 )
 from admin.schemas.page import Page
 from admin.schemas.subscriptions import SubscriptionRow
+from admin.slices import rows_response
 from admin.table import Access, Call, NoBody, NoQuery, Raw, Row
 from pybroker.config.schema import ByteSize
 from pybroker.control.clients import BATCH, ClientView
@@ -39,15 +39,15 @@ from pybroker.errors import Refused
 _TAG = "Clients"
 
 
-async def list_clients(call: Call[NoBody, ClientQuery]) -> Response:
+async def list_clients(call: Call[NoBody, ClientQuery]) -> Page[Any]:
     """Return one page of the clients that fit."""
     query = call.query
     fields = _start(call.control, query)
     page = await call.control.clients.page(query.wanted(), query.offset, query.limit)
     rows = await _encode(call.control, page.sessions, fields)
     if page.total is None:
-        return json_response(Page[Any].uncounted(query, rows, hasnext=page.has_next))
-    return json_response(Page[Any].of(query, rows, page.total))
+        return Page[Any].uncounted(query, rows, hasnext=page.has_next)
+    return Page[Any].of(query, rows, page.total)
 
 
 async def list_clients_by_cursor(call: Call[NoBody, ClientCursorQuery]) -> Response:
@@ -60,7 +60,7 @@ async def list_clients_by_cursor(call: Call[NoBody, ClientCursorQuery]) -> Respo
     sessions, following = await call.control.clients.after(query.wanted(), int(cursor), query.limit)
     rows = await _encode(call.control, sessions, fields)
     meta = CursorMeta(count=len(rows), cursor=msgspec.UNSET if following is None else str(following))
-    return json_response({"data": rows, "meta": meta})
+    return rows_response(rows, meta)
 
 
 async def count_sessions(call: Call[NoBody, SinceQuery]) -> Response:

@@ -6,6 +6,7 @@ from typing import Any
 from admin.routes.configs import update_root
 from admin.schemas.delayed import DelayedRow
 from admin.schemas.page import Page, PageQuery
+from admin.slices import in_slices
 from admin.table import Access, Call, NoBody, NoQuery, Row
 
 _ROOT = "delayed"
@@ -24,7 +25,8 @@ async def update_settings(call: Call[dict[str, Any], NoQuery]) -> dict[str, Any]
 async def list_messages(call: Call[NoBody, PageQuery]) -> Page[DelayedRow]:
     """Return one page of the messages that wait, without payloads."""
     messages, count = await call.control.delayed.page(call.query.offset, call.query.limit)
-    rows = [DelayedRow.of(message, call.control.nodes.name) for message in messages]
+    node = call.control.nodes.name
+    rows = await in_slices(messages, lambda message: DelayedRow.of(message, node))
     return Page[DelayedRow].of(call.query, rows, count)
 
 

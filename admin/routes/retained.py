@@ -6,6 +6,7 @@ from typing import Any
 from admin.routes.configs import update_root
 from admin.schemas.page import Page
 from admin.schemas.retained import RetainedDetail, RetainedQuery, RetainedRow
+from admin.slices import in_slices
 from admin.table import Access, Call, NoBody, NoQuery, Row
 
 _ROOT = "retainer"
@@ -25,7 +26,7 @@ async def list_messages(call: Call[NoBody, RetainedQuery]) -> Page[RetainedRow]:
     """Return one page of the messages, without payloads."""
     query = call.query
     page = await call.control.retained.page(query.topic, query.offset, query.limit)
-    rows = [RetainedRow.of(message) for message in page.messages]
+    rows = await in_slices(page.messages, RetainedRow.of)
     if page.total is None:
         return Page[RetainedRow].uncounted(query, rows, hasnext=page.has_next)
     return Page[RetainedRow].of(query, rows, page.total)

@@ -2,6 +2,7 @@
 
 from admin.schemas.page import Page
 from admin.schemas.subscriptions import SubscriptionQuery, SubscriptionRow
+from admin.slices import in_slices
 from admin.table import Access, Call, NoBody, Row
 from pybroker.errors import Refused
 
@@ -14,7 +15,7 @@ async def list_subscriptions(call: Call[NoBody, SubscriptionQuery]) -> Page[Subs
     if query.durable:
         return Page[SubscriptionRow].uncounted(query, [], hasnext=False)
     found = await call.control.subscriptions.page(query.wanted(), query.offset, query.limit)
-    rows = [SubscriptionRow.of(subscription, node) for subscription in found.rows]
+    rows = await in_slices(found.rows, lambda subscription: SubscriptionRow.of(subscription, node))
     if found.total is None:
         return Page[SubscriptionRow].uncounted(query, rows, hasnext=found.has_next)
     return Page[SubscriptionRow].of(query, rows, found.total)

@@ -4,6 +4,7 @@ from functools import partial
 
 from admin.schemas.page import Page
 from admin.schemas.subscriptions import TopicQuery, TopicRow
+from admin.slices import in_slices
 from admin.table import Access, Call, NoBody, NoQuery, Row
 from pybroker.errors import Refused
 
@@ -17,7 +18,7 @@ async def list_topics(call: Call[NoBody, TopicQuery]) -> Page[TopicRow]:
         found = await call.control.subscriptions.topics_like(query.topic)
         return Page[TopicRow].cut(query, [TopicRow(topic=topic, node=node) for topic in found])
     page = await call.control.subscriptions.page_topics(query.offset, query.limit)
-    rows = [TopicRow(topic=topic, node=node) for topic in page.rows]
+    rows = await in_slices(page.rows, lambda topic: TopicRow(topic=topic, node=node))
     return Page[TopicRow].of(query, rows, page.total or 0)
 
 

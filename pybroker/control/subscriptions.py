@@ -14,6 +14,9 @@ from pybroker.control.cursors import SLICE, Cursors, skip_and_take
 from pybroker.control.plane import Plane
 from pybroker.errors import Refused
 
+_JUDGED = 250
+"""Subscriptions whose filters are judged before the loop gets its turn: some 2 ms of the dearest judgement."""
+
 R = TypeVar("R")
 
 
@@ -158,7 +161,11 @@ class Subscriptions:
         engine = self._plane.engine
         total = engine.stats()["subscriptions"]
         rows, has_next = await skip_and_take(engine.page_subscriptions, self._cursors.of(total), offset, limit)
-        return Found(self._named(rows), total, has_next)
+        named: list[Subscription] = []
+        for start in range(0, len(rows), SLICE):
+            named += self._named(rows[start : start + SLICE])
+            await asyncio.sleep(0)
+        return Found(named, total, has_next)
 
     async def _page_of_some(self, wanted: SubscriptionFilter, offset: int, limit: int) -> Found[Subscription]:
         """Look at every subscription; only until the page is full where the total is not told."""
@@ -166,7 +173,7 @@ class Subscriptions:
         kept: list[Subscription] = []
         seen, cursor, end = 0, 0, offset + limit
         while cursor >= 0 and not (is_fuzzy and seen > end):
-            listed, cursor = self._plane.engine.page_subscriptions(cursor, SLICE)
+            listed, cursor = self._plane.engine.page_subscriptions(cursor, _JUDGED)
             fitting = [one for one in self._named(listed) if wanted.fits(one)]
             kept += fitting[max(0, offset - seen) : max(0, end - seen)]
             seen += len(fitting)
