@@ -88,6 +88,34 @@ class HttpServer:
         host, port = listening.getsockname()[:2]
         return f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
 
+    @property
+    def certificate_files(self) -> tuple[str, ...]:
+        """Files that TLS of the listener is made of; none without TLS."""
+        if not isinstance(self._settings, HttpsListener):
+            return ()
+        options = self._settings.ssl_options
+        return tuple(file for file in (options.certfile, options.keyfile, options.cacertfile) if file)
+
+    def reload_certificate(self) -> bool:
+        """Read the certificate again, for connections that are opened from now on.
+
+        Raises:
+            ValueError: it cannot be used; the listener keeps what it has.
+        """
+        context = self._config.ssl
+        if context is None or not isinstance(self._settings, HttpsListener):
+            return False
+        options = self._settings.ssl_options
+        try:
+            # Tried on a context of its own, for one that fails half way is of no use any more.
+            for one in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+                one.load_cert_chain(options.certfile, options.keyfile or None)
+                if options.cacertfile:
+                    one.load_verify_locations(options.cacertfile)
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(f"{options.certfile}: {(error.strerror or str(error)).lower()}") from None
+        return True
+
     async def run(self) -> None:
         """Serve on the bound socket until `stop`."""
         assert self._socket is not None, "bind comes first"

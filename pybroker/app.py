@@ -40,6 +40,7 @@ from pybroker.control.plane import Plane
 from pybroker.ctl.server import CommandServer
 from pybroker.errors import BrokerError
 from pybroker.events import EventBus
+from pybroker.listeners.certificates import OWN_CERTIFICATE, CertificateWatch
 from pybroker.listeners.service import ListenerService
 from pybroker.metrics.counters import Counters
 from pybroker.metrics.sys_topics import SysTopicsService
@@ -217,7 +218,7 @@ class Broker:
             self._watch_hang_up(stack, plane.listeners)
             plane.listeners.open_all(config.listeners)
             stack.callback(plane.listeners.close_all)
-            self._start_http(stack, supervisor, create_app(control))
+            self._start_http(stack, supervisor, create_app(control), plane.listeners.certificates)
             commands = CommandServer(control, Path(config.node.data_dir))
             await commands.start()
             stack.push_async_callback(commands.stop)
@@ -277,12 +278,17 @@ class Broker:
         stack.callback(control.close)
         return control
 
-    def _start_http(self, stack: AsyncExitStack, supervisor: TaskSupervisor, app: Starlette) -> None:
+    def _start_http(
+        self, stack: AsyncExitStack, supervisor: TaskSupervisor, app: Starlette, certificates: CertificateWatch
+    ) -> None:
         """Serve HTTP and HTTPS, but for a listener whose port is 0."""
         listeners = self._config.dashboard.listeners
         for settings in (listeners.http, listeners.https):
             if settings.bind.port:
-                self._start_http_listener(stack, supervisor, HttpServer(app, settings))
+                server = HttpServer(app, settings)
+                self._start_http_listener(stack, supervisor, server)
+                if files := server.certificate_files:
+                    certificates.watch(OWN_CERTIFICATE, server.listener_id, files, server.reload_certificate)
 
     def _start_http_listener(self, stack: AsyncExitStack, supervisor: TaskSupervisor, server: HttpServer) -> None:
         address = server.bind()

@@ -5,25 +5,28 @@ A new file that cannot be used changes nothing: the listener keeps what it has, 
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from pybroker._core import Engine
-from pybroker.types import ListenerId
 
 logger = structlog.get_logger(__name__)
 
 POLL_S = 2.0
 """Pause between looks at the files: soon enough for a renewal, and a few `stat` calls cost nothing."""
 
+OWN_CERTIFICATE = -1
+"""Number under which the certificate of the API is watched; those of the core are never negative."""
+
 _Look = tuple[tuple[int, int, int] | None, ...]
 
 
 class _Watched(NamedTuple):
-    listener: ListenerId
+    listener: str
     files: tuple[str, ...]
+    reload: Callable[[], bool]
 
 
 class CertificateWatch:
@@ -38,9 +41,15 @@ class CertificateWatch:
         self._watched: dict[int, _Watched] = {}
         self._seen: dict[int, _Look] = {}
 
-    def watch(self, number: int, listener: ListenerId, files: Sequence[str]) -> None:
-        """Watch the files of a listener that has just been opened with them."""
-        self._watched[number] = _Watched(listener, tuple(files))
+    def watch(self, number: int, listener: str, files: Sequence[str], reload: Callable[[], bool] | None = None) -> None:
+        """Watch the files of a listener that has just been opened with them.
+
+        Args:
+            number: of the listener; a negative one is not the core's.
+            reload: reads them again and tells whether they had changed, `ValueError` if they cannot be used; `None`: the
+                core does.
+        """
+        self._watched[number] = _Watched(listener, tuple(files), reload or (lambda: self._engine.reload_tls(number)))
         self._seen[number] = _look(files)
 
     def forget(self, number: int) -> None:
@@ -52,7 +61,7 @@ class CertificateWatch:
         """Read the files of every listener again, whether they look different or not."""
         for number, watched in list(self._watched.items()):
             self._seen[number] = _look(watched.files)
-            self._reload(number, watched)
+            self._reload(watched)
 
     def poll(self) -> None:
         """Read the files of those listeners again of which one looks different."""
@@ -60,7 +69,7 @@ class CertificateWatch:
             look = _look(watched.files)
             if look != self._seen[number]:
                 self._seen[number] = look
-                self._reload(number, watched)
+                self._reload(watched)
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -68,9 +77,9 @@ class CertificateWatch:
             await asyncio.sleep(POLL_S)
             self.poll()
 
-    def _reload(self, number: int, watched: _Watched) -> None:
+    def _reload(self, watched: _Watched) -> None:
         try:
-            has_changed = self._engine.reload_tls(number)
+            has_changed = watched.reload()
         except ValueError as error:
             logger.error("certificate_not_reloaded", listener=watched.listener, reason=str(error))
             return

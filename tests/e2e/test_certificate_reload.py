@@ -1,6 +1,8 @@
 """Certificates that are renewed while the broker runs."""
 
+import os
 import shutil
+import signal
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,8 @@ from tests.e2e.test_tls import tls_settings
 from tests.support.broker import Broker
 from tests.support.certificates import Authority, KeyPair
 from tests.support.dialer import Dialer, is_served
-from tests.support.wire import SocketStream, eventually
+from tests.support.rest import free_port
+from tests.support.wire import Address, SocketStream, eventually
 
 PATIENCE_S = 10.0
 """The broker looks at its files every two seconds."""
@@ -109,3 +112,41 @@ async def test_authorities_are_read_again_too(renewal: Renewal, dial: Dialer, tm
     await eventually(lambda: "certificate_reloaded" in renewal.broker.log)
     assert not await is_served(dial, address, context)
     assert await is_served(dial, address, renewal.authority.client_context(other.client("newcomer")))
+
+
+async def test_api_shows_a_renewed_certificate_and_keeps_the_old_one_for_a_broken_file(
+    tmp_path: Path, broker_factory: Callable[..., Broker]
+) -> None:
+    authority = Authority(tmp_path)
+    old, new = authority.server("old"), authority.server("new")
+    used = KeyPair(tmp_path / "used.pem", tmp_path / "used.key")
+
+    def put(pair: KeyPair) -> None:
+        for source, target in ((pair.keyfile, used.keyfile), (pair.certfile, used.certfile)):
+            shutil.copy(source, target.with_suffix(".fresh"))
+            target.with_suffix(".fresh").replace(target)
+
+    async def shown() -> str:
+        stream = await SocketStream.open(Address("127.0.0.1", port), authority.client_context(), "localhost")
+        assert stream.tls is not None
+        seen = ssl.DER_cert_to_PEM_cert(stream.tls.getpeercert(binary_form=True) or b"")
+        stream.abort()
+        return "old" if seen == old.certfile.read_text() else "new"
+
+    put(old)
+    port = free_port()
+    broker = broker_factory(
+        {
+            "dashboard.listeners.https.bind": f"127.0.0.1:{port}",
+            "dashboard.listeners.https.ssl_options.certfile": str(used.certfile),
+            "dashboard.listeners.https.ssl_options.keyfile": str(used.keyfile),
+        }
+    )
+    assert await shown() == "old"
+    put(new)
+    os.kill(broker.pid, signal.SIGHUP)
+    await eventually(lambda: "certificate_reloaded" in broker.log, PATIENCE_S)
+    assert await shown() == "new"
+    used.certfile.write_text("broken")
+    await eventually(lambda: "certificate_not_reloaded" in broker.log, PATIENCE_S)
+    assert await shown() == "new"
