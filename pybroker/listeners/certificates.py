@@ -46,8 +46,8 @@ class CertificateWatch:
 
         Args:
             number: of the listener; a negative one is not the core's.
-            reload: reads them again and tells whether they had changed, `ValueError` if they cannot be used; `None`: the
-                core does.
+            reload: reads them again and tells whether they had changed; `None`: the core does. `ValueError` of it says
+                that they cannot be used.
         """
         self._watched[number] = _Watched(listener, tuple(files), reload or (lambda: self._engine.reload_tls(number)))
         self._seen[number] = _look(files)
