@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from admin.middleware.errors import ApiError
 from admin.routes.configs import update_root
-from admin.schemas.prometheus import ScrapeQuery
+from admin.schemas.prometheus import NamespacedQuery, ScrapeQuery
 from admin.table import Access, Call, NoBody, NoQuery, Raw, Row
 from pybroker.control.prometheus import CONTENT_TYPE, Subject
 
@@ -29,6 +29,13 @@ async def scrape(subject: Subject, call: Call[NoBody, ScrapeQuery]) -> Response:
     """Return the exposition of one subject."""
     refuse_json(call.headers)
     return Response(call.control.prometheus.expose(subject, call.query.mode), media_type=CONTENT_TYPE)
+
+
+async def scrape_namespaces(call: Call[NoBody, NamespacedQuery]) -> Response:
+    """Return the exposition of namespaces."""
+    refuse_json(call.headers)
+    exposition = call.control.namespaced_exposition.expose(call.caller, call.query.ns, call.query.mode)
+    return Response(exposition, media_type=CONTENT_TYPE)
 
 
 async def show_settings(call: Call[NoBody, NoQuery]) -> dict[str, Any]:
@@ -68,6 +75,22 @@ _settings = partial(Row, path="/prometheus", tag="Prometheus", query=NoQuery, sc
 
 ROWS = (
     *map(_scrape_row, get_args(Subject)),
+    Row(
+        method="GET",
+        path="/prometheus/namespaced_stats",
+        handler=scrape_namespaces,
+        summary="Scrape: namespaces",
+        tag="Prometheus",
+        request=NoBody,
+        query=NamespacedQuery,
+        reply=Raw("text/plain"),
+        status=200,
+        access=Access.READER,
+        scope="monitoring",
+        audit="never",
+        errors=("BAD_REQUEST", "FORBIDDEN", "TOO_MANY_REQUESTS"),
+        opens_when=lambda control: control.prometheus.is_open,
+    ),
     _settings(
         method="GET",
         handler=show_settings,

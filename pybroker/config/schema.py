@@ -252,11 +252,9 @@ INERT: tuple[str, ...] = (
     "dashboard.sso",
     "log.audit.time_offset",
     "log.audit.timestamp_format",
-    "prometheus.compat_names",
     "prometheus.push_gateway",
     "prometheus.collectors",
     "prometheus.latency_buckets",
-    "prometheus.namespaced_metrics_limiter",
 )
 """Keys, or sections of them, that are accepted but have no effect yet; `*` stands for one name. A feature that arrives
 deletes its rows."""

@@ -28,6 +28,7 @@ from pybroker.control.listeners import ListenerControl
 from pybroker.control.login import Logins, login_limits
 from pybroker.control.mfa import MfaEnrolment
 from pybroker.control.monitor import Monitor
+from pybroker.control.namespaces.exposition import NamespacedExposition
 from pybroker.control.namespaces.kicker import Kicker
 from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.control.namespaces.settings import NamespaceSettingsControl
@@ -91,6 +92,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     authentication: Authentication
     tenancy: Tenancy
     namespace_settings: NamespaceSettingsControl
+    namespaced_exposition: NamespacedExposition
     delayed: Delayed
     slow_subscriptions: SlowSubscriptions
     traces: Traces
@@ -158,7 +160,14 @@ async def open_control(
             configuration, operations["configs"], operations["clients"], database, plane, clock, namespaces
         )
         authentication = await open_authentication(configuration, operations["configs"], database, plane, namespaces)
-        tenancy = Tenancy(namespaces, plane, authorization.rules.lists, operations["alarms"], Kicker(plane))
+        tenancy = Tenancy(
+            namespaces,
+            plane,
+            authorization.rules.lists,
+            authentication.users,
+            operations["alarms"],
+            Kicker(plane),
+        )
     except BaseException:
         hasher.close()
         raise
@@ -173,6 +182,7 @@ async def open_control(
         authorization=authorization,
         authentication=authentication,
         tenancy=tenancy,
+        namespaced_exposition=NamespacedExposition(tenancy, plane, operations["nodes"], configuration, clock),
         namespace_settings=NamespaceSettingsControl(operations["configs"], configuration, plane),
     )
     control.configs.followers.append(control.namespaces.follow)

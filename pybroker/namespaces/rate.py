@@ -1,8 +1,8 @@
-"""How fast clients of one namespace may connect: a token bucket."""
+"""A token bucket: how fast clients of one namespace may connect, how often all namespaces are scraped."""
 
 
-class ConnectRate:
-    """A bucket of `count` tokens that fills in `period_ms`; a CONNECT takes one. `is_exceeded` is what was said last.
+class TokenBucket:
+    """A bucket of `count` tokens that fills in `period_ms`. `is_exceeded` is for the user: what was said last.
 
     Args:
         count: at least 1.

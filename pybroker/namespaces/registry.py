@@ -10,7 +10,7 @@ from heapq import nsmallest
 
 from pybroker.clock import Clock
 from pybroker.events import Client, EventBus
-from pybroker.namespaces.rate import ConnectRate
+from pybroker.namespaces.rate import TokenBucket
 from pybroker.types import ClientId, Namespace
 
 
@@ -47,7 +47,7 @@ class Tenant:
         self.is_full = False
         self.is_leaving = False
         self.max_sessions: int | None = None
-        self.connect_rate: ConnectRate | None = None
+        self.connect_rate: TokenBucket | None = None
         self.session_count = 0
         self.places: dict[ClientId, Client | None] = {}
         self._reserved: dict[ClientId, int] | None = None

@@ -10,6 +10,7 @@ from tests.e2e.test_admin_identity import call, free_port, log_in
 from tests.support import packets
 from tests.support.broker import Broker, Setting, Settings
 from tests.support.packets import Property, Type, Version, Will
+from tests.support.websocket import WebSocketStream
 from tests.support.wire import Clients, WireClient
 
 PASSWORD = "Secret-123"
@@ -370,6 +371,20 @@ async def test_hostile_namespace_is_refused(plain_site: Site, name: str, version
     client = await plain_site.at().open(version)
     await client.send(packets.connect(version, "hostile", username=name))
     assert (await client.expect(Type.CONNACK)).reason == code
+
+
+async def test_namespace_may_come_from_a_cookie(plain_site: Site) -> None:
+    await plain_site.settle(client_attrs_init=[{"expression": "ws_cookie.tenant", "set_as_attr": "tns"}])
+    address = plain_site.broker.address("ws")
+    stream = await WebSocketStream.open(address, headers={"Cookie": "x=1; tenant=baker"})
+    try:
+        client = WireClient(stream, Version.V5)
+        await client.connect(f"{plain_site.name}cookie")
+        status, shown = await plain_site.api("GET", f"/clients/{plain_site.name}cookie")
+        assert (status, shown["mountpoint"]) == (200, "baker/")
+    finally:
+        stream.abort()
+        await stream.wait_closed()
 
 
 # Gate and quota

@@ -5,6 +5,7 @@ user's password is forgotten with it, and whoever must know of lost rights is to
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, cast
 
@@ -221,6 +222,11 @@ class MqttUsers:
             records: list[UserRecord] = [*self._passwords] if name == PASSWORDS else [*self._scram]
             remove = self._passwords.remove if name == PASSWORDS else self._scram.remove
             await self._remove([remove(key_of(one.namespace, one.user_id)) for one in records], records)
+
+    def counts(self) -> Counter[str | None]:
+        """Return how many users each namespace has; those that have none are missing. O(users)."""
+        tables = (self._passwords, self._scram)
+        return Counter(record.namespace for table in tables for record in table.records.values())
 
     def removing_namespace(self, namespace: str) -> list[Change]:
         """Describe deleting the users of a namespace, for its own transaction; `forget_namespace` follows."""

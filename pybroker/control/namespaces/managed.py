@@ -17,7 +17,7 @@ from pybroker.control.configuration import Configuration
 from pybroker.control.namespaces import limits
 from pybroker.control.plane import Plane
 from pybroker.errors import Refused
-from pybroker.namespaces.rate import ConnectRate
+from pybroker.namespaces.rate import TokenBucket
 from pybroker.namespaces.registry import Tenant
 from pybroker.persistence.records import NamespaceRecord
 from pybroker.persistence.sqlite import Database
@@ -218,7 +218,7 @@ class ManagedNamespaces:
         if rate is None:
             tenant.connect_rate = None
         elif now is None or (now.count, now.period_ms) != (rate.count, rate.period_ms):
-            tenant.connect_rate = ConnectRate(rate.count, rate.period_ms, self._clock.now_ms())
+            tenant.connect_rate = TokenBucket(rate.count, rate.period_ms, self._clock.now_ms())
         on_exceed = self._configuration.current.limiter.on_exceed
         self._plane.engine.set_namespace(record.name, limits.engine_limits(record.config, on_exceed))
 

@@ -4,12 +4,14 @@ Deleting closes a namespace at once and removes what belongs to it in one transa
 keeps its name, also over a restart. The alarms of its quotas are raised and cleared here.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
 
 from pybroker.control.alarms import Alarms
+from pybroker.control.authentication.users import MqttUsers
 from pybroker.control.authorization.lists import RuleLists
 from pybroker.control.namespaces.kicker import Kicker
 from pybroker.control.namespaces.managed import ManagedNamespaces
@@ -45,12 +47,19 @@ class Tenancy:
         managed: those that an operator has created.
         plane: has their clients.
         lists: access rules.
+        users: built-in users of clients.
         alarms: raised when a quota is reached.
         kicker: ends sessions.
     """
 
     def __init__(
-        self, managed: ManagedNamespaces, plane: Plane, lists: RuleLists, alarms: Alarms, kicker: Kicker
+        self,
+        managed: ManagedNamespaces,
+        plane: Plane,
+        lists: RuleLists,
+        users: MqttUsers,
+        alarms: Alarms,
+        kicker: Kicker,
     ) -> None:
         self.managed = managed
         self.kicker = kicker
@@ -59,8 +68,7 @@ class Tenancy:
         self._lists = lists
         self._alarms = alarms
         self._remove: Callable[[str], Awaitable[None]] = managed.remove
-        self.count_users: Callable[[str], int] = lambda name: 0
-        """Tells how many built-in users a namespace has."""
+        self._users = users
         plane.events.quota_crossed.listen(self._on_quota)
 
     async def attach(self, remove: Callable[[str], Awaitable[None]]) -> None:
@@ -113,7 +121,11 @@ class Tenancy:
         tenant = self._get(name)
         stats = self._plane.engine.namespace_stats(name) if tenant.is_managed else {}
         messaging = {key: value for key, value in stats.items() if key.startswith(_MESSAGING)}
-        return NamespaceMetrics(messaging, tenant.session_count, self.rule_count(name), self.count_users(name))
+        return NamespaceMetrics(messaging, tenant.session_count, self.rule_count(name), self.user_counts()[name])
+
+    def user_counts(self) -> Counter[str | None]:
+        """Return how many built-in users each namespace has; O(users)."""
+        return self._users.counts()
 
     def rule_count(self, name: str) -> int:
         """Return how many access rules a namespace has."""

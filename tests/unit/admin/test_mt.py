@@ -581,3 +581,64 @@ async def test_each_quota_of_a_namespace_has_its_alarm(api: Api) -> None:
     await call(api, "DELETE", "/mt/ns/a")
     await alarms.settle()
     assert (await call(api, "GET", "/alarms?activated=true"))[1]["data"] == []
+
+
+# Figures for Prometheus
+
+
+async def scrape(api: Api, query: str = "", auth: str = "") -> tuple[int, dict[str, float]]:
+    reply = await api.call("GET", f"/prometheus/namespaced_stats{query}", auth=auth or await api.log_in())
+    lines = [line.rpartition(" ") for line in reply.text.splitlines() if line and not line.startswith("#")]
+    return reply.status_code, {name: float(value) for name, _, value in lines} if reply.status_code == 200 else {}
+
+
+async def test_managed_namespaces_have_traffic_and_all_have_sessions(api: Api) -> None:
+    add_client(api.control, "c1", namespace="a")
+    add_client(api.control, "c2", namespace="implicit")
+    status, values = await scrape(api)
+    assert status == 200
+    assert values['emqx_sessions_count{namespace="a"}'] == values['emqx_sessions_count{namespace="implicit"}'] == 1
+    assert values['emqx_messages_received{namespace="a"}'] == 0
+    assert values['pybroker_packets_publish_sent{namespace="b"}'] == 0
+    assert 'emqx_messages_received{namespace="implicit"}' not in values
+    assert 'emqx_authz_builtin_record_count{namespace="a"}' not in values
+
+
+async def test_all_namespaces_are_scraped_once_in_five_seconds_and_one_at_any_time(api: Api) -> None:
+    assert (await scrape(api))[0] == 200
+    api.clock.advance(4_999)
+    status, body = await call(api, "GET", "/prometheus/namespaced_stats")
+    assert (status, body["message"]) == (429, "Too many requests")
+    for _ in range(3):
+        assert (await scrape(api, "?ns=a"))[0] == 200
+    api.clock.advance(1)
+    assert (await scrape(api))[0] == 200
+
+
+async def test_unknown_namespace_is_scraped_as_zeros(api: Api) -> None:
+    status, values = await scrape(api, "?ns=nope&mode=all_nodes_unaggregated")
+    node = api.control.nodes.name
+    assert status == 200
+    assert values[f'emqx_sessions_count{{node="{node}",namespace="nope"}}'] == 0
+    assert values[f'emqx_authn_builtin_record_count{{node="{node}",namespace="nope"}}'] == 0
+
+
+async def test_caller_of_a_namespace_scrapes_only_its_own(api: Api) -> None:
+    auth = await api.add_user("u", "ns:a::viewer")
+    for query in ("", "?ns=a", ""):
+        status, values = await scrape(api, query, auth)
+        assert status == 200
+        assert all('namespace="a"' in name for name in values)
+    assert (await scrape(api, "?ns=b", auth))[0] == 403
+
+
+async def test_figures_of_namespaces_are_text_only_and_may_lack_emqx_names(api: Api) -> None:
+    auth = await api.log_in()
+    reply = await api.call(
+        "GET", "/prometheus/namespaced_stats?ns=a", auth=auth, headers={"accept": "application/json"}
+    )
+    assert reply.status_code == 400
+    await call(api, "PUT", "/prometheus", {"compat_names": False})
+    names = (await scrape(api, "?ns=a"))[1]
+    assert names
+    assert all(name.startswith("pybroker_") for name in names)

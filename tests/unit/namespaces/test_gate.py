@@ -3,7 +3,7 @@
 import pytest
 
 from pybroker.events import QuotaCrossing
-from pybroker.namespaces.rate import ConnectRate
+from pybroker.namespaces.rate import TokenBucket
 from pybroker.types import Namespace
 from tests.unit.namespaces.conftest import Bench, by_username
 
@@ -154,7 +154,7 @@ def test_reaching_the_quota_is_told_once_until_it_is_kept_again(bench: Bench) ->
 
 
 def test_connects_beyond_the_rate_are_refused_until_the_bucket_has_filled(bench: Bench) -> None:
-    bench.manage("a").connect_rate = ConnectRate(2, 1_000, bench.clock.now_ms())
+    bench.manage("a").connect_rate = TokenBucket(2, 1_000, bench.clock.now_ms())
     assert [bench.enter("c", username="a-1") for _ in range(3)] == [0, 0, 0x97]
     assert bench.enter("c", username="b-1") == 0
     bench.clock.advance(499)
@@ -165,7 +165,7 @@ def test_connects_beyond_the_rate_are_refused_until_the_bucket_has_filled(bench:
 
 
 def test_bucket_never_holds_more_than_its_count() -> None:
-    rate = ConnectRate(3, 1_000, 0)
+    rate = TokenBucket(3, 1_000, 0)
     assert [rate.take(3_600_000) for _ in range(4)] == [True, True, True, False]
 
 

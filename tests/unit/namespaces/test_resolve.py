@@ -2,6 +2,7 @@
 
 import pytest
 
+from pybroker.namespaces import resolve
 from pybroker.plane.attributes import can_be_mountpoint
 from pybroker.ports import Verdict
 from pybroker.types import ClientId, Namespace
@@ -18,6 +19,17 @@ def test_without_settings_nobody_has_a_namespace() -> None:
     assert (applicant.namespace, applicant.client_id, applicant.attributes) == (None, "c", None)
     assert bench.namespaces.judge(applicant) == bench.namespaces.judge_again(applicant) == 0
     assert bench.namespaces.mountpoint(applicant) == ""
+
+
+def test_without_settings_a_connect_builds_nothing_for_expressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(applicant: object) -> None:
+        raise AssertionError("nobody asks for it")
+
+    monkeypatch.setattr(resolve, "facts_of", fail)
+    bench = Bench()
+    assert bench.enter(username="a-1") == 0
+    assert bench.tenants.names() == []
+    assert bench.namespaces._held == {}
 
 
 def test_namespace_is_the_attribute_tns(bench: Bench) -> None:
