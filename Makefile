@@ -40,7 +40,7 @@ python_is_new = $(shell $(PYTHON) -c 'import sys; print("yes" if sys.version_inf
 python_has_venv = $(shell $(PYTHON) -c 'import ensurepip, venv; print("yes")' 2>/dev/null)
 
 .PHONY: help setup build fmt lint test test-rust test-python test-all fuzz fuzz-smoke soak docs serve run check clean dist
-.PHONY: bench bench-peers bench-shards bench-features bench-growth bench-admin bench-access bench-micro bench-smoke
+.PHONY: bench bench-peers bench-shards bench-features bench-growth bench-admin bench-access bench-tenants bench-micro bench-smoke
 .PHONY: lint-rust lint-python rust-summary toolchain programs node constraints install-check
 
 help: ## list the commands
@@ -200,6 +200,13 @@ bench-admin: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure messages while
 
 bench-access: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure messages while 100,000 access rules are imported
 	$(PY) -m bench.access --output bench/results/access.json $(ARGS)
+
+bench-tenants: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what tenants cost each other
+	$(PY) -m bench.run --brokers pybroker,pybroker:namespaced \
+	    --scenarios pairs-qos0 pairs-qos1 fanin-qos0 fanout-100-qos0 --seconds 1 --warmup 0.3 \
+	    --output bench/results/namespaced.json $(ARGS)
+	$(PY) -m bench.verdict bench/results/namespaced.json --base pybroker --within 3
+	$(PY) -m bench.tenants --output bench/results/tenants.json
 
 bench-micro: | toolchain ## time parts of the core
 	cargo bench $(LOCKED) -p pybroker-micro $(ARGS)

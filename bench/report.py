@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import admin, plot, verdict
+from bench import admin, plot, tenants, verdict
 
 _ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -46,6 +46,7 @@ SECTIONS = (
     Section("peers", "Every scenario", "make bench-peers"),
     Section("shards", "One shard and two", "make bench-shards", base="pybroker:one-shard"),
     Section("features", "With access rules, with a mountpoint", "make bench-features", base="pybroker"),
+    Section("namespaced", "With a namespace as mountpoint", "make bench-tenants", base="pybroker"),
     Section("growth", "As things grow", "make bench-growth"),
 )
 
@@ -273,7 +274,7 @@ def main() -> None:
     found = read(options.results)
     if not found:
         parser.error(f"no results: {options.results}: a file is named {', '.join(one.file for one in SECTIONS)}.json")
-    count = write(found, options.root, admin.section(options.results))
+    count = write(found, options.root, admin.section(options.results) + tenants.section(options.results))
     print(f"written: docs/benchmarks.md, {count} charts in docs/images")
 
 

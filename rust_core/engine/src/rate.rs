@@ -3,6 +3,7 @@
 //! A meter is the time at which its bucket will be full again. That is one number: threads share it without a lock, and
 //! the rate may change under it. A bucket of rate N/interval holds N and refills steadily over the interval.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Parts of a millisecond: fine enough for 10 GB/s byte by byte, coarse enough for 34 years in 64 bits.
@@ -13,7 +14,7 @@ pub const MAX_INTERVAL_MS: u64 = 366 * 24 * 3_600_000;
 /// So much per interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
-    capacity_ticks: u64,
+    capacity_ticks: NonZeroU64,
     ticks_per_token: f64,
 }
 
@@ -22,11 +23,11 @@ impl Rate {
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "the part of 2^-52 that is lost is no limit's business")]
     pub fn new(amount: u64, interval_ms: u64) -> Option<Self> {
-        if amount == 0 || interval_ms == 0 || interval_ms > MAX_INTERVAL_MS {
+        if amount == 0 || interval_ms > MAX_INTERVAL_MS {
             return None;
         }
-        let capacity_ticks = interval_ms * TICKS_PER_MS;
-        Some(Self { capacity_ticks, ticks_per_token: capacity_ticks as f64 / amount as f64 })
+        let capacity_ticks = NonZeroU64::new(interval_ms * TICKS_PER_MS)?;
+        Some(Self { capacity_ticks, ticks_per_token: capacity_ticks.get() as f64 / amount as f64 })
     }
 
     #[allow(
@@ -42,7 +43,7 @@ impl Rate {
     /// When the bucket is full again after `amount` is taken; `None`: it does not hold so much.
     fn take(&self, full_at: u64, amount: u64, now: u64) -> Option<u64> {
         let after = self.owe(full_at, amount, now);
-        (after - now <= self.capacity_ticks).then_some(after)
+        (after - now <= self.capacity_ticks.get()).then_some(after)
     }
 
     /// As `take`, but the bucket may go below zero.
@@ -52,12 +53,12 @@ impl Rate {
 
     /// `full_at` of a bucket that was under another rate: an empty one is empty, and full after one interval.
     fn refit(&self, full_at: u64, now: u64) -> u64 {
-        full_at.min(now.saturating_add(self.capacity_ticks))
+        full_at.min(now.saturating_add(self.capacity_ticks.get()))
     }
 
     /// When the bucket holds one again; not later than `now` if it does already.
     fn ready_at(&self, full_at: u64) -> u64 {
-        full_at.saturating_add(self.ticks(1).max(1)).saturating_sub(self.capacity_ticks)
+        full_at.saturating_add(self.ticks(1).max(1)).saturating_sub(self.capacity_ticks.get())
     }
 }
 
@@ -163,7 +164,7 @@ impl SharedMeter {
         let now = now_ms * TICKS_PER_MS;
         let mut full_at = self.rate_full_at.load(Ordering::Relaxed);
         loop {
-            let ahead = Some(rate.owe(full_at, most, now)).filter(|after| after - now <= rate.capacity_ticks / 2);
+            let ahead = Some(rate.owe(full_at, most, now)).filter(|after| after - now <= rate.capacity_ticks.get() / 2);
             let (amount, after) = match ahead {
                 Some(after) => (most, after),
                 None => match rate.take(full_at, least, now) {
