@@ -16,6 +16,7 @@ from pybroker.control.alarms import Alarms
 from pybroker.control.api_keys import ApiKeys
 from pybroker.control.audit import AuditLog
 from pybroker.control.authentication.door import Authentication, open_authentication
+from pybroker.control.authentication.exposition import LoginFamilies
 from pybroker.control.authorization.door import Authorization, open_authorization
 from pybroker.control.banned import Bans
 from pybroker.control.bootstrap import load_bootstrap_file
@@ -188,6 +189,7 @@ async def open_control(
     control.configs.followers.append(control.namespaces.follow)
     await tenancy.attach(control.remove_namespace)
     control.prometheus.join(authorization.families)
+    control.prometheus.join(LoginFamilies(authentication.authenticators, authentication.users))
     control.licence.attach(lambda: len(plane.registry), control.alarms.raise_soon, control.alarms.clear_soon)
     if control.bootstrap_failure is not None:
         await control.alarms.activate("api_key_bootstrap", control.bootstrap_failure, {})

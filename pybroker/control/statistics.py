@@ -70,6 +70,7 @@ METRICS: tuple[str, ...] = (
     "authentication.success.anonymous",
     "authentication.failure",
     *(f"authorization.{what}" for what in ("allow", "deny", "cache_hit", "cache_miss")),
+    *(f"authorization.{what}" for what in ("superuser", "nomatch", "matched.allow", "matched.deny")),
     "rules.matched",
     "actions.executed",
     "actions.messages",

@@ -24,7 +24,7 @@ BOARD = (
     *("emqx_messages_received", "emqx_messages_sent", "emqx_messages_dropped", "emqx_messages_dropped_expired"),
     *("emqx_messages_qos1_received", "emqx_messages_dropped_no_subscribers", "emqx_delivery_dropped_queue_full"),
     *("emqx_client_connected", "emqx_client_disconnected", "emqx_session_created", "emqx_session_takenover"),
-    *("emqx_authentication_success", "emqx_authorization_allow", "emqx_authorization_deny"),
+    *("emqx_authentication_success", "emqx_authorization_allow", "emqx_authorization_superuser"),
     *("emqx_vm_cpu_use", "emqx_vm_cpu_idle", "emqx_vm_total_memory", "emqx_vm_used_memory", "emqx_vm_run_queue"),
     *("emqx_vm_max_fds", "emqx_cluster_nodes_running", "emqx_cluster_nodes_stopped"),
     *("emqx_license_max_sessions", "emqx_license_expiry_at"),
@@ -100,6 +100,16 @@ async def test_sources_of_access_rules_are_scraped(api: Api) -> None:
             ("rules_count", 2),
         )
     }
+
+
+async def test_authenticators_are_told_by_their_id(api: Api) -> None:
+    token = await api.log_in()
+    body = {"mechanism": "password_based", "backend": "built_in_database"}
+    assert (await api.call("POST", "/authentication", body, auth=token)).status_code == 200
+    name = '{id="password_based:built_in_database"}'
+    values = await scrape(api, "/prometheus/auth", token)
+    for what, expected in (("enable", 1), ("status", 1), ("total", 0), ("failed", 0), ("users_count", 0)):
+        assert values[f"emqx_authn_{what}{name}"] == expected
 
 
 async def test_json_and_unknown_modes_are_refused(api: Api) -> None:
