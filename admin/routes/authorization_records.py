@@ -15,6 +15,7 @@ from admin.schemas.authorization_rules import (
     principal_of,
 )
 from admin.schemas.page import Page
+from admin.slices import in_slices
 from admin.table import Access, Call, NoBody, Row
 from pybroker.control.authorization.records import RecordFilter, RuleRecord
 
@@ -32,7 +33,7 @@ async def list_records(call: Call[NoBody, RecordsQuery]) -> Page[ShownRecord]:
         like_topic=query.like_topic,
     )
     found, count, has_next = call.control.authorization.records.page(wanted, query.offset, query.limit)
-    rows = [ShownRecord.of(record) for record in found]
+    rows = await in_slices(found, ShownRecord.of)
     if count is None:
         return Page[ShownRecord].uncounted(query, rows, hasnext=has_next)
     return Page[ShownRecord].of(query, rows, count)

@@ -17,6 +17,7 @@ from admin.schemas.authorization_rules import (
     UserRulesQuery,
 )
 from admin.schemas.page import Page, PageQuery
+from admin.slices import in_slices
 from admin.table import Access, Call, NoBody, Row
 from pybroker.control.authorization.lists import Principal, PrincipalKind, Rules
 from pybroker.control.authorization.rules import RuleBook
@@ -34,7 +35,7 @@ BASE = "/authorization/sources/built_in_database/rules"
 async def list_clients(call: Call[NoBody, ClientRulesQuery]) -> Page[ShownClientRules]:
     """Return one page of the lists of client ids, by their names."""
     rows, count, has_next = _page(call, "clientid", call.query.like_clientid)
-    return _paged(call.query, [ShownClientRules.of(*row) for row in rows], count, has_next)
+    return _paged(call.query, await in_slices(rows, lambda row: ShownClientRules.of(*row)), count, has_next)
 
 
 async def create_clients(call: Call[list[ClientRules], NamespaceQuery]) -> None:
@@ -60,7 +61,7 @@ async def delete_client(call: Call[NoBody, NamespaceQuery]) -> None:
 async def list_users(call: Call[NoBody, UserRulesQuery]) -> Page[ShownUserRules]:
     """Return one page of the lists of user names, by their names."""
     rows, count, has_next = _page(call, "username", call.query.like_username)
-    return _paged(call.query, [ShownUserRules.of(*row) for row in rows], count, has_next)
+    return _paged(call.query, await in_slices(rows, lambda row: ShownUserRules.of(*row)), count, has_next)
 
 
 async def create_users(call: Call[list[UserRules], NamespaceQuery]) -> None:
