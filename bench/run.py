@@ -333,7 +333,8 @@ def commit() -> str:
 
 def _print_table(results: Mapping[str, Any]) -> None:
     names = list(results["brokers"])
-    print("\n" + f"{'scenario':<28}" + "".join(f"{name:>16}" for name in names) + "   target")
+    wide = {name: max(16, len(name) + 2) for name in names}
+    print("\n" + f"{'scenario':<28}" + "".join(f"{name:>{wide[name]}}" for name in names) + "   target")
     for scenario, brokers in results["medians"].items():
         about = results["scenarios"][scenario]
         row = f"{scenario:<28}"
@@ -341,7 +342,7 @@ def _print_table(results: Mapping[str, Any]) -> None:
             one = brokers.get(name)
             value = one["figures"].get(about["figure"]) if one else None
             cell = "-" if one is None else "failed" if value is None else f"{value:.2f}{'~' if one['is_noisy'] else ''}"
-            row += f"{cell:>16}"
+            row += f"{cell:>{wide[name]}}"
         print(row + f"   {about['targets'].get(about['figure'], '')}")
     print(f"~ runs differ by more than {summary.NOISY_SPREAD:.0%}")
 
