@@ -28,6 +28,7 @@ _THREADS = 2
 _MAX_WAITING = 64
 # A tenth of the share of a thread of the broker where both want the same core.
 _NICE = 10
+_LEAST = 19
 
 _GENERATED_LENGTH = 16
 T = TypeVar("T")
@@ -88,8 +89,9 @@ class PasswordHasher:
 
 def _step_back() -> None:
     """Lower the priority of this thread, so that messages and the loop do not wait for hashes."""
+    thread = threading.get_native_id()
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + _NICE, _LEAST))
 
 
 def check_password(password: str) -> None:
