@@ -25,6 +25,7 @@ _TOPIC = _word("topic", "Topic filter.")
 _LISTENER = _word("listener", "Listener, such as tcp:default.")
 _USER = _word("username", "Name of the user.")
 _KEY = _option("name", "Name of the key.", is_required=True)
+_TRACE = _word("name", "Name of the trace.")
 _BAN_KINDS = ("clientid", "username", "peerhost", "clientid_re", "username_re", "peerhost_net")
 _LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _BOOLEANS = ("true", "false")
@@ -215,6 +216,26 @@ COMMANDS: tuple[Command, ...] = (
         parameters=(_word("topic", "Filter that they match; every one if it is left out.", is_required=False),),
         changes="state",
     ),
+    Command(
+        name="traces list",
+        summary="List traces.",
+        columns=("name", "type", "status", "start_at", "end_at", "log_size"),
+    ),
+    Command(
+        name="traces start",
+        summary="Follow a client, a topic or an address for some time, into a file.",
+        parameters=(
+            _TRACE,
+            _word("type", "What VALUE is.", choices=("clientid", "topic", "ip_address")),
+            _word("value", "Client id, topic filter or address."),
+            _word("duration_s", "Seconds until it ends.", kind="number", is_required=False, default=600),
+            _option("payload", "How payloads are written.", default="text", choices=("text", "hex", "hidden")),
+        ),
+        changes="state",
+    ),
+    Command(name="traces stop", summary="End a trace; its file stays.", parameters=(_TRACE,), changes="state"),
+    Command(name="traces delete", summary="Delete a trace with its file.", parameters=(_TRACE,), changes="state"),
+    Command(name="traces log", summary="Show what was traced, its first MiB.", parameters=(_TRACE,)),
     Command(name="log", summary="Show where log lines go, and from which level on.", columns=("id", "enable", "level")),
     Command(
         name="log level",
@@ -264,5 +285,5 @@ COMMANDS: tuple[Command, ...] = (
 
 BY_NAME = {command.name: command for command in COMMANDS}
 
-ALIASES = {"retainer": "retained"}
+ALIASES = {"retainer": "retained", "trace": "traces"}
 """Groups by their names in EMQX, where those are others."""

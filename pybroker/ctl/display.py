@@ -33,7 +33,8 @@ def print_result(result: object, columns: Sequence[str]) -> None:
     elif isinstance(result, list):
         _print_rows(result, columns)
     else:
-        sys.stdout.write(f"{escape(str(result))}\n")
+        for line in str(result).split("\n"):
+            sys.stdout.write(f"{escape(line)}\n")
 
 
 def _print_rows(rows: Sequence[Any], columns: Sequence[str]) -> None:

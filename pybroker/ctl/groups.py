@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,9 @@ def add_commands(root: click.Group, open_folder: OpenFolder) -> None:
         if rest and isinstance(group, click.Group):
             group.add_command(_built(command, rest, open_folder))
     for alias, name in ALIASES.items():
-        original = root.commands[name]
-        if isinstance(original, click.Group):
-            hidden = click.Group(alias, original.commands, hidden=True, help=original.help)
-            root.add_command(hidden)
+        renamed = copy(root.commands[name])
+        renamed.name, renamed.hidden = alias, True
+        root.add_command(renamed)
 
 
 def _is_group(name: str) -> bool:

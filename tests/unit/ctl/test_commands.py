@@ -11,6 +11,7 @@ import pytest
 
 from pybroker.cli import ExitCode, run
 from pybroker.control.publish import Outgoing
+from pybroker.ctl.display import print_result
 from tests.support.admin import add_client
 from tests.support.commands import Console
 
@@ -226,6 +227,24 @@ async def test_retained_messages_are_listed_and_cleaned(console: Console, capsys
     assert await shown(console, capsys, "retained", "info") == {"retained": 1}
     await shown(console, capsys, "retained", "clean")
     assert await shown(console, capsys, "retained", "info") == {"retained": 0}
+
+
+async def test_client_is_traced(console: Console, capsys: Capture) -> None:
+    made = await shown(console, capsys, "traces", "start", "t1", "clientid", "c\x1b", "60", "--payload", "hidden")
+    assert (made["clientid"], made["status"], made["payload_encode"]) == ("c\x1b", "running", "hidden")
+    assert [row["name"] for row in await shown(console, capsys, "trace")] == ["t1"]
+    assert await console.type("traces", "log", "t1") == ExitCode.OK
+    await shown(console, capsys, "traces", "stop", "t1")
+    assert [row["status"] for row in await shown(console, capsys, "traces", "list")] == ["stopped"]
+    await shown(console, capsys, "traces", "delete", "t1")
+    assert await shown(console, capsys, "traces") == []
+    assert await console.type("traces", "start", "t1", "topic", "a/#/b") == ExitCode.REFUSED
+    assert await console.type("traces", "start", "t1", "topic", "a", "0") == ExitCode.REFUSED
+
+
+async def test_lines_of_a_trace_are_printed_as_lines(console: Console, capsys: Capture) -> None:
+    print_result("one\ntwo\x1b", ())
+    assert capsys.readouterr().out == "one\ntwo\\x1b\n"
 
 
 async def test_log_level_takes_effect(console: Console, capsys: Capture) -> None:
