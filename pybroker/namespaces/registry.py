@@ -13,6 +13,10 @@ from pybroker.events import Client, EventBus
 from pybroker.namespaces.rate import TokenBucket
 from pybroker.types import ClientId, Namespace
 
+MAX_IDLE = 10_000
+"""Namespaces that nobody created and nobody is in; of more the oldest is forgotten: names that clients make up must not
+fill the memory."""
+
 
 class Tenant:
     """One namespace. `created_at_ms` (wall clock) 0: nobody but applicants is in it, so it is not known yet.
@@ -111,6 +115,7 @@ class Tenants:
     def __init__(self, clock: Clock, events: EventBus) -> None:
         self._clock = clock
         self._by_name: dict[Namespace, Tenant] = {}
+        self._idle: dict[Namespace, None] = {}
         self._sorted: list[Namespace] | None = None
         events.session_created.listen(self._on_created)
         events.session_discarded.listen(self._on_ended)
@@ -148,6 +153,7 @@ class Tenants:
         tenant = self.at(name)
         if not tenant.is_known:
             self._sorted = None
+        self._idle.pop(name, None)
         tenant.created_at_ms = created_at_ms
         tenant.is_managed = True
         tenant.is_leaving = False
@@ -175,12 +181,15 @@ class Tenants:
 
     def _forget(self, tenant: Tenant) -> None:
         del self._by_name[tenant.name]
+        self._idle.pop(tenant.name, None)
         self._sorted = None
 
     def _on_created(self, session: Client) -> None:
         if session.namespace is None:
             return
         tenant = self.at(session.namespace)
+        if not tenant.session_count:
+            self._idle.pop(tenant.name, None)
         tenant.enter(session)
         if not tenant.is_known or tenant.is_leaving:
             # Whoever comes after it was deleted makes it anew.
@@ -194,8 +203,22 @@ class Tenants:
         tenant = self._by_name.get(session.namespace)
         if tenant is not None:
             tenant.leave(session)
-            if tenant.is_leaving and not tenant.places:
-                self._forget(tenant)
+            if not tenant.places and not tenant.is_managed:
+                self._on_idle(tenant)
+
+    def _on_idle(self, tenant: Tenant) -> None:
+        """Forget a namespace that nobody is in and nobody created, at once or when too many are so."""
+        if tenant.is_leaving:
+            self._forget(tenant)
+            return
+        self._idle[tenant.name] = None
+        if len(self._idle) > MAX_IDLE:
+            oldest = self._by_name[next(iter(self._idle))]
+            if oldest.places:
+                # An applicant waits for it; it comes to the end again with its session.
+                del self._idle[oldest.name]
+            else:
+                self._forget(oldest)
 
 
 def first_client_ids(tenant: Tenant, after: str, count: int, *, is_inclusive: bool) -> list[ClientId]:

@@ -3,6 +3,7 @@
 import pytest
 
 from pybroker.events import QuotaCrossing
+from pybroker.namespaces import registry
 from pybroker.namespaces.rate import TokenBucket
 from pybroker.types import Namespace
 from tests.unit.namespaces.conftest import Bench, by_username
@@ -182,6 +183,38 @@ def test_namespace_without_an_operator_is_forgotten_when_nobody_is_in_it(bench: 
     assert bench.tenants.names() == ["b"]
     assert bench.enter("d", username="b-1") == 0
     bench.tenants.unmanage(Namespace("nobody"))
+
+
+def test_namespaces_that_clients_make_up_do_not_fill_the_memory(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "MAX_IDLE", 2)
+    bench.manage("created")
+    assert bench.enter("stays", username="busy-1") == 0
+    for number in range(5):
+        assert bench.enter("c", username=f"made{number}-1") == 0
+        bench.leave("c")
+    assert bench.tenants.names() == ["busy", "created", "made3", "made4"]
+    # Who is in use again is not the oldest any more.
+    assert bench.enter("c", username="made3-1") == 0
+    for number in range(5, 7):
+        assert bench.enter("d", username=f"made{number}-1") == 0
+        bench.leave("d")
+    assert bench.tenants.names() == ["busy", "created", "made3", "made5", "made6"]
+
+
+def test_idle_namespace_that_an_applicant_waits_for_is_not_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "MAX_IDLE", 1)
+    assert bench.enter("c", username="a-1") == 0
+    bench.leave("c")
+    waiting = bench.resolve("c", username="a-1")
+    assert bench.namespaces.judge(waiting) == 0
+    for name in ("b", "d"):
+        assert bench.enter("c2", username=f"{name}-1") == 0
+        bench.leave("c2")
+    bench.sessions.open(waiting)
+    bench.namespaces.let_go(waiting)
+    assert "a" in bench.tenants.names()
 
 
 def test_names_are_in_byte_order(bench: Bench) -> None:

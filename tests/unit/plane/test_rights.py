@@ -39,7 +39,6 @@ def test_connection_ends_with_its_rights(plane: Plane, admit: Callable[..., None
 def test_client_that_has_left_is_not_ended(plane: Plane, admit: Callable[..., None]) -> None:
     admit(1, 30)
     plane.close(1)
-    assert len(plane.sessions._rights_ends) == 0
     plane.timers.advance(60_000)
     assert ended(plane) == []
 
