@@ -87,14 +87,14 @@ async def kick_clients(call: Call[list[str], NoQuery]) -> None:
 async def subscribe_client(call: Call[Subscribe, NoQuery]) -> MadeSubscription:
     """Subscribe a client to one filter."""
     clientid = call.params["clientid"]
-    call.control.clients.subscribe(clientid, [call.body.interest()])
+    await call.control.clients.subscribe(clientid, [call.body.interest()])
     return MadeSubscription.of(clientid, call.control.nodes.name, call.body)
 
 
 async def subscribe_client_to_many(call: Call[list[Subscribe], NoQuery]) -> list[MadeSubscription]:
     """Subscribe a client to many filters, or to none if one of them is wrong."""
     clientid = call.params["clientid"]
-    call.control.clients.subscribe(clientid, [asked.interest() for asked in call.body])
+    await call.control.clients.subscribe(clientid, [asked.interest() for asked in call.body])
     return [MadeSubscription.of(clientid, call.control.nodes.name, asked) for asked in call.body]
 
 
@@ -271,7 +271,7 @@ ROWS = (
         reply=MadeSubscription,
         status=200,
         audit="unless_frequent",
-        errors=("CLIENTID_NOT_FOUND", "INVALID_PARAMETER", "CONFLICT"),
+        errors=("CLIENTID_NOT_FOUND", "INVALID_PARAMETER", "FORBIDDEN", "CONFLICT"),
     ),
     _post(
         path="/clients/:clientid/subscribe/bulk",
@@ -281,7 +281,7 @@ ROWS = (
         reply=list[MadeSubscription],
         status=200,
         audit="unless_frequent",
-        errors=("CLIENTID_NOT_FOUND", "INVALID_PARAMETER", "CONFLICT"),
+        errors=("CLIENTID_NOT_FOUND", "INVALID_PARAMETER", "FORBIDDEN", "CONFLICT"),
     ),
     _post(
         path="/clients/:clientid/unsubscribe",

@@ -21,6 +21,9 @@ logger = structlog.get_logger(__name__)
 SESSIONS_A_TIME = 500
 """Sessions judged in one call of the core; a few milliseconds in another thread."""
 
+ROWS_A_TURN = 32
+"""Subscriptions taken away before the loop gets its turn."""
+
 REMOTE_PAUSE_S = 0.01
 """Pause between two questions to remote sources: 100 a second at most."""
 
@@ -107,7 +110,9 @@ class Revoker:
                 return
 
     async def _work_on(self, doubted: Sequence[tuple[int, str, int, str]]) -> None:
-        for slot, filter, qos, decision in doubted:
+        for index, (slot, filter, qos, decision) in enumerate(doubted, 1):
+            if index % ROWS_A_TURN == 0:
+                await self._sleep(0)
             session = self._registry.at(slot)
             if session is None:
                 continue

@@ -253,16 +253,25 @@ class Clients:
             self._plane.engine.set_keep_alive(session.conn, keep_alive_s)
         return session
 
-    def subscribe(self, client_id: str, interests: Sequence[Interest]) -> None:
+    async def subscribe(self, client_id: str, interests: Sequence[Interest]) -> None:
         """Subscribe a client to every filter, or to none if one cannot be.
+
+        In the hardened profile access control is asked as for a subscription of the client's own.
 
         Raises:
             Refused: `CLIENTID_NOT_FOUND`; `INVALID_PARAMETER`: a filter is not valid, or a shared one asks for
-                No Local [MQTT5-3.8.3-4]; `CONFLICT`: another client holds an exclusive topic.
+                No Local [MQTT5-3.8.3-4]; `FORBIDDEN`: access control denies one; `CONFLICT`: another client holds an
+                exclusive topic.
         """
         session, plane = self.find(client_id), self._plane
         for interest in interests:
             self._check(interest)
+        if plane.authorizer.profile == "hardened":
+            for interest in interests:
+                reason = plane.authorizer.judge_subscribe(session.slot, Filter(interest.topic), interest.qos)
+                if (reason if isinstance(reason, int) else await reason) != 0:
+                    raise Refused("FORBIDDEN", f"client may not subscribe: {interest.topic!r}")
+            session = self.find(client_id)
         for interest in interests:
             topic = interest.topic
             if topic.startswith(_EXCLUSIVE) and not plane.locks.take(session, topic.removeprefix(_EXCLUSIVE)):

@@ -68,7 +68,7 @@ async def add_subscription(control: Control, client_id: str, topic: str, qos: in
     if qos not in (0, 1, 2):
         raise Refused("BAD_REQUEST", f"qos must be 0, 1 or 2: {qos}")
     asked = Subscribe(topic=topic, qos=qos)
-    control.clients.subscribe(client_id, [asked.interest()])
+    await control.clients.subscribe(client_id, [asked.interest()])
     return MadeSubscription.of(client_id, control.nodes.name, asked)
 
 

@@ -303,6 +303,18 @@ impl AccessChain {
         Self { steps, policy, version: 0, is_open }
     }
 
+    /// Rules of all steps.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.steps.iter().filter_map(|step| step.rules.as_ref()).map(|rules| rules.rule_count()).sum()
+    }
+
+    /// Whether no other chain, and nobody else, holds its rules.
+    #[must_use]
+    pub fn is_held_by_one(&self) -> bool {
+        self.steps.iter().filter_map(|step| step.rules.as_ref()).all(|rules| Arc::strong_count(rules) == 1)
+    }
+
     /// Whether it allows every publication of clients that are not special.
     #[must_use]
     pub fn is_open(&self) -> bool {

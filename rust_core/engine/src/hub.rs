@@ -22,6 +22,7 @@ use crate::listener::Listeners;
 use crate::mailbox::Mailbox;
 use crate::namespaces::Namespaces;
 use crate::retained::Retained;
+use crate::retirement::Retirement;
 use crate::session::{Mount, Session};
 use crate::settings::Settings;
 use crate::shard::shard_of;
@@ -60,6 +61,7 @@ pub struct Hub {
     settings_version: AtomicU64,
     access: ArcSwap<AccessChain>,
     access_version: AtomicU64,
+    retirement: Arc<Retirement>,
     sources: Mutex<HashMap<Box<str>, Arc<SourceCounters>>>,
     sessions: RwLock<Slab>,
     mounts: Mutex<HashMap<Box<str>, Weak<Mount>>>,
@@ -100,6 +102,7 @@ impl Hub {
             settings_version: AtomicU64::new(1),
             access: ArcSwap::from_pointee(AccessChain::new(Vec::new(), AccessPolicy::default())),
             access_version: AtomicU64::new(0),
+            retirement: Arc::default(),
             sources: Mutex::default(),
             sessions: RwLock::default(),
             mounts: Mutex::default(),
@@ -160,9 +163,10 @@ impl Hub {
         // One at a time: Python changes the chain from its loop only, but a version must never name two chains.
         let sources = self.sources.lock();
         chain.version = self.access_version() + 1;
-        self.access.store(Arc::new(chain));
+        let old = self.access.swap(Arc::new(chain));
         self.access_version.fetch_add(1, Ordering::Release);
         drop(sources);
+        self.retirement.keep(old);
     }
 
     /// Counters of a source by its type; they start at zero when it is first named.

@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod publication;
 pub mod rate;
 pub mod retained;
+pub mod retirement;
 pub mod revocation;
 pub mod session;
 pub mod settings;

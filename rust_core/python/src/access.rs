@@ -234,10 +234,9 @@ fn doubted_row(doubted: Doubted) -> DoubtedRow {
 
 #[pymethods]
 impl PyEngine {
-    fn set_access(&self, py: Python<'_>, chain: &Bound<'_, PyAccessChain>) -> u64 {
+    fn set_access(&self, chain: &Bound<'_, PyAccessChain>) -> u64 {
         self.engine.hub.set_access(chain.get().chain(self));
-        // What the last chain held alone is freed here, without the GIL: that may be 100,000 rules.
-        py.detach(|| self.engine.hub.access_version())
+        self.engine.hub.access_version()
     }
 
     fn set_subject(&self, session: i64, subject: &Bound<'_, PyAccessSubject>) {

@@ -234,6 +234,20 @@ async def test_subscription_on_behalf_is_made_and_given_up(api: Api) -> None:
     assert (await api.call("GET", "/clients/one/subscriptions", auth=token)).json() == []
 
 
+async def test_hardened_profile_asks_access_control_before_it_subscribes(api: Api) -> None:
+    session = add_client(api.control, "one")
+    authorizer, engine = api.control.plane.authorizer, api.control.plane.engine
+    rule = {"topic": "no/#", "permission": "deny", "action": "all"}
+    await authorizer.built_in.load([(None, "all", "", [rule])])
+    path = "/clients/one/subscribe/bulk"
+    token = await api.log_in()
+    assert (await api.call("POST", path, [{"topic": "no/1"}], auth=token)).status_code == 200
+    authorizer.profile = "hardened"
+    asked = [{"topic": "yes"}, {"topic": "$share/g/no/2"}]
+    assert await refusal(api, "POST", path, asked) == (403, "FORBIDDEN")
+    assert [row[0] for row in engine.subscriptions(session.slot)] == ["no/1"]
+
+
 async def test_bulk_subscribe_makes_all_or_none(api: Api) -> None:
     token = await api.log_in()
     add_client(api.control, "one")
