@@ -5,6 +5,7 @@ Runs in the background and never stands between a packet and its subscriber. Re-
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -20,6 +21,9 @@ logger = structlog.get_logger(__name__)
 
 SESSIONS_A_TIME = 500
 """Sessions judged in one call of the core; a few milliseconds in another thread."""
+
+SETTLE_S = 0.5
+"""After so long without another change everything is judged once more."""
 
 ROWS_A_TURN = 32
 """Subscriptions taken away before the loop gets its turn."""
@@ -84,7 +88,17 @@ class Revoker:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
+            had_all = self._has_all
             await self.work()
+            if had_all and not await self._is_wanted_within(SETTLE_S):
+                # What was granted just before the change may have come into being behind the first look.
+                self._has_all = True
+                await self.work()
+
+    async def _is_wanted_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), seconds)
+        return self._wanted.is_set()
 
     async def work(self) -> None:
         """Judge what was asked for, and take away what is no longer allowed."""
@@ -105,9 +119,6 @@ class Revoker:
         while cursor >= 0:
             doubted, cursor = await asyncio.to_thread(self._engine.recheck_access, cursor, SESSIONS_A_TIME)
             await self._work_on(doubted)
-            if self._has_all:
-                # A newer change is waiting: what is left is judged by it.
-                return
 
     async def _work_on(self, doubted: Sequence[tuple[int, str, int, str]]) -> None:
         for index, (slot, filter, qos, decision) in enumerate(doubted, 1):

@@ -27,12 +27,7 @@ fn find(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(topics), |bencher| {
             bencher.iter(|| {
                 turn = (turn + 1) % topics;
-                memo.find(
-                    black_box(&names[turn]),
-                    key_of(0, false),
-                    1,
-                    KEEPING.ttl_ms,
-                )
+                memo.find(black_box(&names[turn]), key_of(0, false), 1, KEEPING.ttl_ms)
             });
         });
     }

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from pybroker._core import AccessClient, AccessSubject, Engine
+from pybroker.auth import revocation
 from pybroker.auth.authorizer import Authorizer
 from pybroker.auth.revocation import Revoker
 from pybroker.auth.sources.opener import Openers
@@ -187,6 +188,23 @@ async def test_worker_wakes_at_every_change(house: House) -> None:
     await house.authorizer.built_in.load([(None, "all", "", [{"topic": "a", "permission": "deny", "action": "all"}])])
     gone = asyncio.Event()
     house.events.client_unsubscribed.listen(lambda event: gone.set())
+    await asyncio.wait_for(gone.wait(), 5)
+    assert house.filters(session) == set()
+    work.cancel()
+
+
+async def test_subscription_that_came_into_being_behind_the_first_look_is_found_by_the_second(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocation, "SETTLE_S", 0.01)
+    session = house.session("c", "a")
+    gone = asyncio.Event()
+    house.events.client_unsubscribed.listen(lambda event: gone.set())
+    work = asyncio.ensure_future(house.revoker.run())
+    await house.authorizer.built_in.load([(None, "all", "", [{"topic": "a", "permission": "deny", "action": "all"}])])
+    await asyncio.wait_for(gone.wait(), 5)
+    gone.clear()
+    house.engine.subscribe(session.slot, "a", 1)
     await asyncio.wait_for(gone.wait(), 5)
     assert house.filters(session) == set()
     work.cancel()
