@@ -826,6 +826,13 @@ class Engine:
     def retained_get(self, topic: str) -> tuple[bytes, int, int] | None:
         """(payload, qos, ms left before expiry or -1)."""
 
+    def silence(self, client_id: str) -> None:
+        """Deliver nothing any more of what a client has published: messages that wait in queues or for their time are
+        dropped, retained ones are passed over until `unsilence`. O(sessions + waiting messages); GIL released."""
+
+    def unsilence(self, client_id: str) -> None:
+        """Deliver retained messages of a client again."""
+
     def retained_delete(self, filter: str) -> int:
         """Delete retained messages that match; returns how many."""
 

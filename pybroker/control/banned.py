@@ -1,6 +1,8 @@
 """Bans: stored, shown, and in force at once, also for those who are connected.
 
 A ban ends the connections that it covers; their wills are not sent. Offline sessions stay, for as long as they last.
+What a client id has published before it was banned is not delivered any more: dropped where it waits, passed over where
+it is retained.
 """
 
 import asyncio
@@ -79,6 +81,8 @@ class Bans:
             await apply(self._database, *(self.table.put(_key(ban.kind, ban.who), ban) for ban in bans))
         for ban in self.table:
             self._plane.bans.add(ban.kind, ban.who, ban.until_s)
+            if ban.kind == "clientid":
+                self._plane.engine.silence(ban.who)
 
     def now_s(self) -> int:
         """Return the wall time of a new ban."""
@@ -135,6 +139,7 @@ class Bans:
     async def _store(self, ban: BanRecord) -> None:
         async with self._lock:
             await apply(self._database, self.table.put(_key(ban.kind, ban.who), ban))
+            await asyncio.to_thread(self._plane.engine.silence, ban.who)
 
     async def settle(self) -> None:
         """Wait until every ban that was made in the background is stored."""
@@ -149,7 +154,7 @@ class Bans:
         async with self._lock:
             ban = self._find(kind, who)
             await apply(self._database, self.table.remove(_key(ban.kind, ban.who)))
-            self._plane.bans.remove(ban.kind, ban.who)
+            self._lift(ban)
         return ban
 
     async def clear(self) -> None:
@@ -165,7 +170,12 @@ class Bans:
         async with self._lock:
             await apply(self._database, *(self.table.remove(_key(ban.kind, ban.who)) for ban in bans))
             for ban in bans:
-                self._plane.bans.remove(ban.kind, ban.who)
+                self._lift(ban)
+
+    def _lift(self, ban: BanRecord) -> None:
+        self._plane.bans.remove(ban.kind, ban.who)
+        if ban.kind == "clientid":
+            self._plane.engine.unsilence(ban.who)
 
     def _find(self, kind: str, who: str) -> BanRecord:
         known = next((one for one in KINDS if one == kind), None)
@@ -186,6 +196,7 @@ class Bans:
         alone.add(ban.kind, ban.who, ban.until_s)
         if ban.kind == "clientid":
             plane.sessions.kick(ClientId(ban.who), BANNED, sends_will=False, ends=False)
+            await asyncio.to_thread(plane.engine.silence, ban.who)
             return
         for slot in range(0, plane.registry.slots, WINDOW):
             covered = [

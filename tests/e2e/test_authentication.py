@@ -469,6 +469,37 @@ async def test_ban_ends_live_connections_without_their_will(
     await watcher.expect_quiet()
 
 
+async def test_messages_of_a_banned_client_id_are_not_delivered(guarded: Guarded, dial: Dialer) -> None:
+    guarded.use()
+    session = [(Property.SESSION_EXPIRY, 3_600)]
+    reader = await dial(guarded.broker.address())
+    await reader.connect("reader", clean=False, properties=session)
+    assert await reader.subscribe(("early/#", 1)) == (1,)
+    await reader.disconnect()
+    for name in ("victim", "other"):
+        client = await dial(guarded.broker.address())
+        await client.connect(name)
+        for topic, retain in ((f"early/{name}", False), (f"kept/{name}", True), (f"$delayed/2/late/{name}", False)):
+            await client.publish(topic, name.encode(), qos=1, packet_id=1, retain=retain)
+            await client.expect(Type.PUBACK)
+    assert guarded.call("POST", "/banned", {"as": "clientid", "who": "victim"})[0] == 200
+    try:
+        again = await dial(guarded.broker.address())
+        await again.send(packets.connect(5, "reader", clean=False, properties=session))
+        await again.expect_connack(0)
+        await again.expect_publish("early/other")
+        await again.subscribe(("kept/#", 0), ("late/#", 0))
+        await again.expect_publish("kept/other")
+        await again.expect_publish("late/other")
+        await again.expect_quiet()
+    finally:
+        guarded.call("DELETE", "/banned")
+    later = await dial(guarded.broker.address())
+    await later.connect("later")
+    await later.subscribe(("kept/victim", 0))
+    await later.expect_publish("kept/victim")
+
+
 async def test_no_secret_reaches_the_log(guarded: Guarded, dial: Dialer) -> None:
     guarded.use(PASSWORDS, JWT)
     guarded.add_user("ann", "very-secret-password")

@@ -87,6 +87,7 @@ metrics! {
     DeliveryDroppedExpired = "delivery.dropped.expired",
     DeliveryDroppedSessionEnd = "delivery.dropped.session_ended",
     DeliveryDroppedRevoked = "delivery.dropped.revoked",
+    DeliveryDroppedBanned = "delivery.dropped.banned",
     ClientAuthorize = "client.authorize",
     AuthorizationAllow = "authorization.allow",
     AuthorizationDeny = "authorization.deny",

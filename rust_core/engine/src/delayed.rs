@@ -162,6 +162,11 @@ impl Delayed {
         before - self.waiting.len()
     }
 
+    /// Drops all that a client has published. O(all).
+    pub fn remove_published(&mut self, client_id: &str) {
+        self.waiting.retain(|_, message| message.origin.as_ref().is_none_or(|origin| &*origin.client_id != client_id));
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {

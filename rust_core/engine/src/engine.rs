@@ -302,6 +302,12 @@ impl Engine {
         self.with_dispatcher(|hub, dispatcher| hub.revoke(&session, filter, dispatcher))
     }
 
+    /// Delivers nothing any more of what a client has published: drops what waits, passes over what is retained.
+    pub fn silence(&self, client_id: &str) {
+        self.hub.silenced.add(client_id);
+        self.with_dispatcher(|hub, dispatcher| hub.discard_published(client_id, dispatcher));
+    }
+
     /// Verdicts that a session's connection keeps, oldest first; none if it does not answer within a second. Blocks.
     #[must_use]
     pub fn verdicts_of(&self, id: SubscriberId) -> Vec<KeptVerdict> {

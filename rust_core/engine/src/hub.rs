@@ -26,6 +26,7 @@ use crate::retirement::Retirement;
 use crate::session::{Mount, Session};
 use crate::settings::Settings;
 use crate::shard::shard_of;
+use crate::silenced::Silenced;
 use crate::slow::SlowTable;
 use crate::trace::{TraceRecords, TraceSpec};
 
@@ -51,6 +52,8 @@ pub struct Hub {
     pub namespaces: Namespaces,
     /// Messages that wait for their time.
     pub delayed: Mutex<Delayed>,
+    /// Client ids whose retained messages are passed over.
+    pub silenced: Silenced,
     /// The slowest deliveries of late.
     pub slow: Arc<SlowTable>,
     /// What was traced and waits to be taken.
@@ -94,6 +97,7 @@ impl Hub {
             loads: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             listeners: Listeners::default(),
             delayed: Mutex::default(),
+            silenced: Silenced::default(),
             slow: Arc::default(),
             trace_records: Arc::default(),
             traces: ArcSwapOption::empty(),

@@ -37,6 +37,7 @@ pub mod revocation;
 pub mod session;
 pub mod settings;
 pub mod shard;
+pub mod silenced;
 pub mod slow;
 pub mod subscriptions;
 pub mod sys;

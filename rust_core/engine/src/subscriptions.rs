@@ -134,7 +134,8 @@ impl Hub {
             let qos = QoS::try_from(options.qos).unwrap_or(QoS::AtMostOnce);
             self.retained.matching(&routed.filter, now_ms, |message| {
                 let prefix = session.mount.as_ref().map_or("", |mount| &mount.prefix);
-                if !(routed.hides_dollar && mountpoint::hidden_from(prefix, message.topic())) {
+                let is_hidden = routed.hides_dollar && mountpoint::hidden_from(prefix, message.topic());
+                if !is_hidden && !self.silenced.holds(message.origin.as_deref()) {
                     let message = Arc::clone(message);
                     replay.push(Replay { message, qos, subscription_id: options.subscription_id });
                 }

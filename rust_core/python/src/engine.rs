@@ -304,6 +304,14 @@ impl PyEngine {
         Some((PyBytes::new(py, message.payload()), message.qos as u8, left))
     }
 
+    fn silence(&self, py: Python<'_>, client_id: &str) {
+        py.detach(|| self.engine.silence(client_id));
+    }
+
+    fn unsilence(&self, client_id: &str) {
+        self.engine.hub.silenced.remove(client_id);
+    }
+
     fn retained_delete(&self, py: Python<'_>, filter: &str) -> PyResult<usize> {
         topic::validate_filter(filter, usize::MAX).map_err(value_error)?;
         Ok(py.detach(|| self.engine.hub.retained.remove_matching(filter)))
