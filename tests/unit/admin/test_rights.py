@@ -54,6 +54,10 @@ _NAMESPACE_WRITES = (
 """What the administrator of a namespace may write. `/tracing` begins like none of them."""
 
 
+_GLOBAL_IN_THE_HANDLER = {("DELETE", "/trace")}
+"""What the role lets the administrator of a namespace do, and the handler does not."""
+
+
 class Credential(NamedTuple):
     """One header and what it stands for; a role of "" is no credential that counts."""
 
@@ -165,7 +169,9 @@ def expected(row: Row, credential: Credential) -> str:
         return "API_KEY_NOT_ALLOW"
     if not credential.role:
         return credential.code
-    return "" if _may(row, credential) else "UNAUTHORIZED_ROLE"
+    if not _may(row, credential):
+        return "UNAUTHORIZED_ROLE"
+    return "FORBIDDEN" if credential.namespace and (row.method, row.path) in _GLOBAL_IN_THE_HANDLER else ""
 
 
 def _may(row: Row, credential: Credential) -> bool:
@@ -205,7 +211,7 @@ def _fits(reply: httpx.Response, wanted: str) -> bool:
         return reply.status_code not in (401, 403)
     has_challenge = reply.headers.get("www-authenticate") == _CHALLENGE
     is_challenged = wanted in ("AUTHORIZATION_HEADER_ERROR", "BAD_API_KEY_OR_SECRET", "API_KEY_NOT_ALLOW")
-    status = 403 if wanted == "UNAUTHORIZED_ROLE" else 401
+    status = 403 if wanted in ("UNAUTHORIZED_ROLE", "FORBIDDEN") else 401
     return (reply.status_code, reply.json()["code"], has_challenge) == (status, wanted, is_challenged)
 
 
