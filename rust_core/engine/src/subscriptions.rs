@@ -111,18 +111,24 @@ impl Hub {
         };
         let subscribed = {
             let mut trie = self.trie.write();
+            // An ended session's number may soon be another's: what is made under it now would become theirs.
+            let mut state = session.lock();
+            if state.is_ended {
+                return Ok((false, Vec::new()));
+            }
             let subscribed = trie.subscribe(&routed.filter, routed.group.as_deref(), session.id, options);
             if subscribed.previous.is_none() && !has_quota(session) {
                 trie.remove(subscribed.key, session.id);
                 return Err(SubscribeError::Quota);
             }
+            if subscribed.previous.is_none() {
+                state.subscriptions.push(subscribed.key);
+            }
+            drop(state);
             self.generations.bump(&routed.filter);
             subscribed
         };
         let is_new = subscribed.previous.is_none();
-        if is_new {
-            session.lock().subscriptions.push(subscribed.key);
-        }
         // [MQTT5-3.3.1-9] [MQTT5-3.3.1-10] [MQTT5-3.3.1-11]; shared ones get none (MQTT 5.0, 4.8.2).
         let is_replayed = match options.retain_handling {
             0 => true,
@@ -152,6 +158,10 @@ impl Hub {
         let routed = routed(session, raw, self.settings().max_topic_levels)?;
         let removed = {
             let mut trie = self.trie.write();
+            // Its number is not given away before this lock is free, so what is asked here stays true until then.
+            if session.lock().is_ended {
+                return Ok(false);
+            }
             let removed = trie.unsubscribe(&routed.filter, routed.group.as_deref(), session.id);
             self.generations.bump(&routed.filter);
             removed
@@ -348,5 +358,28 @@ impl Shard {
         conn.heard_ms = self.now_ms();
         self.schedule(&mut conn);
         self.go_on(conn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Granted = Granted { options: 0, subscription_id: 0 };
+
+    #[test]
+    fn an_answer_to_an_ended_session_changes_nothing_for_who_has_its_number_now() -> Result<(), std::io::Error> {
+        let hub = Hub::new(1)?;
+        let mut dispatcher = Dispatcher::new(&hub, 0);
+        let ended = hub.create_session("a", "", "n1");
+        hub.drop_session(&ended, &mut dispatcher);
+        let next = hub.create_session("b", "", "n2");
+        assert_eq!(next.id, ended.id, "the number is used again");
+        assert!(hub.subscribe(&ended, "secret/#", PLAIN, 0).is_ok_and(|(is_new, _)| !is_new));
+        assert_eq!(hub.trie.read().subscription_count(), 0);
+        assert!(hub.subscribe(&next, "own", PLAIN, 0).is_ok_and(|(is_new, _)| is_new));
+        assert_eq!(hub.unsubscribe(&ended, "own"), Ok(false));
+        assert_eq!(hub.trie.read().subscription_count(), 1);
+        Ok(())
     }
 }
