@@ -249,6 +249,25 @@ async def test_empty_rules_of_a_token_deny_everything_and_none_deny_nothing(guar
         assert await client.subscribe(("t", 0)) == (code,)
 
 
+async def test_map_of_a_token_is_final_and_its_list_goes_on(guarded: Guarded, dial: Dialer) -> None:
+    guarded.use(JWT)
+    allow_all = [{"username": "ann", "rules": [{"topic": "#", "permission": "allow", "action": "all"}]}]
+    rules = "/authorization/sources/built_in_database/rules/users"
+    assert guarded.call("POST", rules, allow_all)[0] == 204
+    rows: tuple[tuple[object, int], ...] = (
+        ({"sub": ["named"]}, NOT_AUTHORIZED),
+        ([{"permission": "allow", "action": "sub", "topic": "named"}], 0),
+        ([{"permission": "deny", "action": "sub", "topic": "other"}], NOT_AUTHORIZED),
+    )
+    try:
+        for acl, other in rows:
+            client = await dial(guarded.broker.address())
+            await client.connect(password=token({"acl": acl}), username="ann")
+            assert await client.subscribe(("named", 0), ("other", 0)) == (0, other)
+    finally:
+        guarded.call("DELETE", f"{rules}/ann")
+
+
 @pytest.mark.parametrize("version", [Version.V5, Version.V311])
 async def test_connection_ends_when_its_token_does(guarded: Guarded, dial: Dialer, version: Version) -> None:
     guarded.use(JWT)
@@ -508,3 +527,36 @@ async def test_no_secret_reaches_the_log(guarded: Guarded, dial: Dialer) -> None
     assert await knock(guarded, dial, username="bob", password=b"very-wrong-password") == NOT_AUTHORIZED
     for text in ("very-secret-password", "very-wrong-password", SECRET):
         assert text not in guarded.broker.log
+
+
+@pytest.fixture(scope="module")
+def hardened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    port = free_port()
+    keys: dict[str, Setting] = {"security_profile": "hardened", "allow_anonymous": True, **_KEYS}
+    broker = Broker.start(tmp_path_factory.mktemp("hardened"), settings(port, **keys))
+    yield Guarded(broker, port)
+    broker.stop()
+
+
+@pytest.mark.parametrize(("version", "code"), [(Version.V5, NOT_AUTHORIZED), (Version.V311, 5)])
+async def test_hardened_broker_lets_nobody_in_anonymously(
+    hardened: Guarded, dial: Dialer, version: Version, code: int
+) -> None:
+    hardened.use()
+    assert await knock(hardened, dial, version) == code
+    assert await knock(hardened, dial, version, username="ann", password=b"pw") == code
+    hardened.use(PASSWORDS)
+    hardened.add_user("ann")
+    assert await knock(hardened, dial, version) == code
+    assert await knock(hardened, dial, version, username="ann", password=b"pw") == 0
+
+
+async def test_hardened_broker_refuses_where_it_cannot_tell(hardened: Guarded, dial: Dialer, service: Service) -> None:
+    hardened.use(http(service), PASSWORDS)
+    hardened.add_user("ann")
+    service.answer = (500, None)
+    assert await knock(hardened, dial, username="ann", password=b"pw") == NOT_AUTHORIZED
+    assert hardened.metrics("password_based:http")["failed"] == 1
+    hardened.use(JWT)
+    assert await knock(hardened, dial, username="ann") == BAD_CREDENTIALS
+    assert await knock(hardened, dial, username="ann", password=b"no token") == BAD_CREDENTIALS
