@@ -18,6 +18,7 @@ cdef class Connector:
     cpdef int choose_client_id(self, applicant) except -1
     cpdef int resolve_namespace(self, applicant) except -1
     cpdef int check_banned(self, applicant) except -1
+    cpdef int check_anonymous(self, applicant) except -1
     cpdef int count_connect(self, applicant) except -1
     cpdef int merge_verdict(self, applicant, verdict) except -1
     cpdef int fix_mountpoint(self, applicant) except -1

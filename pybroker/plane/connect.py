@@ -176,6 +176,7 @@ class Connector:
             or self.resolve_namespace(applicant)
             or self.check_banned(applicant)
             or self.count_connect(applicant)
+            or self.check_anonymous(applicant)
             or self._namespaces.judge(applicant)
         )
 
@@ -247,14 +248,16 @@ class Connector:
         """Refuse those who connect too often; counted whatever comes of it."""
         return BANNED if self._banned.count_connect(applicant) else 0
 
+    def check_anonymous(self, applicant: Applicant) -> int:
+        """Refuse clients without a user name where the listener wants that before anybody is asked."""
+        is_refused = applicant.listener.enable_authn == "quick_deny_anonymous" and not applicant.username
+        return NOT_AUTHORIZED if is_refused else 0
+
     def authenticate(self, applicant: Applicant) -> Verdict | Awaitable[Verdict]:
         """Ask the chain, unless the listener's clients are not to pass it."""
-        enabled = applicant.listener.enable_authn
-        if enabled is False:
+        if applicant.listener.enable_authn is False:
             # No chain, hence no mechanism. [MQTT5-4.12.0-1]
             return Verdict(0 if applicant.method is None else BAD_AUTHENTICATION_METHOD)
-        if enabled == "quick_deny_anonymous" and not applicant.username:
-            return Verdict(NOT_AUTHORIZED)
         return self._authenticator.authenticate(applicant)
 
     def merge_verdict(self, applicant: Applicant, verdict: Verdict) -> int:

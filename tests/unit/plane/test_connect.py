@@ -250,6 +250,15 @@ def test_listener_may_refuse_anonymous_clients_at_once(plane: Plane) -> None:
     assert plane.is_admitted
 
 
+def test_anonymous_clients_are_refused_before_their_namespace_is_looked_at(plane: Plane) -> None:
+    plane.namespaces.before = 0x97
+    plane.listeners[1] = ListenerTraits(id=ListenerId("tcp:default"), enable_authn="quick_deny_anonymous")
+    plane.connect(1)
+    assert plane.answer == ("refuse", 1, 0x87, 5)
+    plane.connect(2, FakeConnect(username="ann"))
+    assert plane.answer == ("refuse", 2, 0x97, 3)
+
+
 @spec("MQTT5-4.12.0-1", row=40)
 def test_unknown_authentication_method_is_refused(plane: Plane) -> None:
     plane.connect(1, FakeConnect(authentication_method="none such"))
