@@ -13,6 +13,7 @@ import msgspec
 from pybroker.clock import Clock
 from pybroker.control.authorization.checks import find_faults
 from pybroker.control.authorization.lists import AccessRule, Principal, Rules
+from pybroker.control.authorization.records import put_rule
 from pybroker.control.authorization.rules import RuleBook
 from pybroker.control.authorization.sheets import NamedKind, RowError, Sheet, SheetRow, render_sheet
 
@@ -162,6 +163,9 @@ class RuleImporter:
         )
 
 
+Settled = Literal["append", "replace", "keep"]
+
+
 class _Plan:
     """What the lists would be, row by row."""
 
@@ -171,8 +175,8 @@ class _Plan:
         self._max_rules = book.source.max_rules
         self._room = book.limit - book.lists.total
         self._drafts: dict[Principal, _Draft] = {}
-        # The one rule of a principal that had none: most rows of most files, for which a draft would be too much.
-        self._firsts: dict[Principal, AccessRule] = {}
+        # Lists that one row has changed, and its topic: so are most of most files, for which a draft would be too much.
+        self._firsts: dict[Principal, tuple[Rules, str]] = {}
         self.created = self.updated = self.unchanged = 0
         self.errors: list[RowError] = []
 
@@ -183,47 +187,69 @@ class _Plan:
             draft = self._drafts.get(principal)
             if draft is None:
                 first = self._firsts.pop(principal, None)
-                stored = () if first else self._book.lists.rules_of(principal) or ()
-                if not first and not stored and self._room > 0:
-                    self._firsts[principal] = row.rule
-                    self._room -= 1
-                    self.created += 1
+                if first is None:
+                    self._add_first(row, self._book.lists.rules_of(principal) or ())
                     continue
-                draft = self._drafts[principal] = _Draft(stored)
-                if first:
-                    draft.append(first)
+                draft = self._drafts[principal] = _Draft(*first)
             self._add(row, draft)
 
     def updates(self) -> dict[Principal, Rules]:
         """Return the lists that are other than before."""
-        changed: dict[Principal, Rules] = {principal: (rule,) for principal, rule in self._firsts.items()}
-        changed.update((principal, draft.rules()) for principal, draft in self._drafts.items() if draft.is_changed)
+        changed = {principal: rules for principal, (rules, _) in self._firsts.items()}
+        changed.update((principal, draft.rules()) for principal, draft in self._drafts.items())
         return changed
+
+    def _add_first(self, row: SheetRow, rules: Rules) -> None:
+        """Put the first row of a principal over its list."""
+        topic = row.rule.topic
+        entries = () if self._on_conflict == "append" else [rule for rule in rules if rule.topic == topic]
+        settled = self._settle(row, entries, len(rules), is_imported=False)
+        if settled == "append":
+            self._firsts[row.principal] = ((*rules, row.rule), topic)
+        elif settled == "replace":
+            self._firsts[row.principal] = (put_rule(rules, row.rule)[0], topic)
 
     def _add(self, row: SheetRow, draft: "_Draft") -> None:
         topic = row.rule.topic
         entries = () if self._on_conflict == "append" else draft.entries(topic)
+        settled = self._settle(row, entries, draft.size, is_imported=draft.is_imported(topic))
+        if settled == "append":
+            draft.append(row.rule)
+        elif settled == "replace":
+            draft.replace(row.rule)
+
+    def _settle(self, row: SheetRow, entries: Sequence[AccessRule], size: int, *, is_imported: bool) -> Settled:
+        """Count a row and say what it does.
+
+        Args:
+            entries: rules of its topic that are there.
+            size: of the list.
+            is_imported: whether they are from this file.
+        """
         if not entries:
-            self._append(row, draft)
-        elif len(entries) == 1 and _is_same(entries[0], row.rule):
+            return self._settle_new(row, size)
+        if len(entries) == 1 and _is_same(entries[0], row.rule):
             self.unchanged += 1
-        elif draft.is_imported(topic) or self._on_conflict == "replace":
-            self._room += draft.replace(row.rule)
+        elif is_imported or self._on_conflict == "replace":
             self.updated += 1
+            self._room += len(entries) - 1
+            return "replace"
         elif self._on_conflict == "skip":
             self.unchanged += 1
         else:
             self._fail(row, "CONFLICT", "there is another rule for it")
+        return "keep"
 
-    def _append(self, row: SheetRow, draft: "_Draft") -> None:
-        if draft.size >= self._max_rules:
+    def _settle_new(self, row: SheetRow, size: int) -> Settled:
+        if size >= self._max_rules:
             self._fail(row, "TOO_MANY_RULES", f"{row.principal.kind} has max_rules already: {self._max_rules}")
         elif self._room <= 0:
             self._fail(row, "EXCEED_LIMIT", f"there are as many rules as can be: {self._book.limit}")
         else:
-            draft.append(row.rule)
             self._room -= 1
             self.created += 1
+            return "append"
+        return "keep"
 
     def _fail(self, row: SheetRow, code: str, message: str) -> None:
         value = row.rule.topic[:100]
@@ -231,21 +257,22 @@ class _Plan:
 
 
 class _Draft:
-    """One list that is being changed; finding a topic costs the same in a long one."""
+    """One list that is being changed; finding a topic costs the same in a long one.
+
+    Args:
+        rules: as they are.
+        imported: topic of the row that has changed them.
+    """
 
     __slots__ = ("_imported", "_places", "_rules", "size")
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, imported: str) -> None:
         self._rules: list[AccessRule | None] = list(rules)
         self._places: dict[str, list[int]] = {}
-        self._imported: set[str] = set()
+        self._imported = {imported}
         self.size = len(rules)
         for place, rule in enumerate(rules):
             self._places.setdefault(rule.topic, []).append(place)
-
-    @property
-    def is_changed(self) -> bool:
-        return bool(self._imported)
 
     def rules(self) -> Rules:
         return tuple(rule for rule in self._rules if rule is not None)
@@ -263,8 +290,8 @@ class _Draft:
         self._imported.add(rule.topic)
         self.size += 1
 
-    def replace(self, rule: AccessRule) -> int:
-        """Put a rule in the place of all entries of its topic; return how many fewer there are."""
+    def replace(self, rule: AccessRule) -> None:
+        """Put a rule in the place of all entries of its topic."""
         first, *others = self._places[rule.topic]
         before = self._rules[first]
         self._rules[first] = msgspec.structs.replace(rule, created_ms=before.created_ms if before else 0)
@@ -273,7 +300,6 @@ class _Draft:
         self._places[rule.topic] = [first]
         self._imported.add(rule.topic)
         self.size -= len(others)
-        return len(others)
 
 
 def _is_same(one: AccessRule, other: AccessRule) -> bool:
