@@ -110,6 +110,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
         await self.authorization.rules.remove_namespace(namespace, remove)
         self.authentication.users.forget_namespace(namespace)
+        await self.traces.remove_files()
 
     async def run(self) -> None:
         """Do the regular work of the services until cancelled."""

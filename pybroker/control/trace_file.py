@@ -101,6 +101,13 @@ class TraceFile:
         self.path.unlink(missing_ok=True)
 
 
+def remove_others(folder: Path, kept: set[str]) -> None:
+    """Delete the files of traces in a folder but for those of these names."""
+    for path in folder.glob("*.log"):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)
+
+
 def _whole(found: bytes) -> int:
     """Return how many bytes do not end within a character."""
     for back in range(1, min(4, len(found)) + 1):

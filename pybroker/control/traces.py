@@ -17,7 +17,7 @@ from pybroker.control.caller import Caller
 from pybroker.control.clients import check_filter, inner_filter
 from pybroker.control.configuration import Configuration
 from pybroker.control.plane import Plane
-from pybroker.control.trace_file import MAX_READ, Piece, TraceFile
+from pybroker.control.trace_file import MAX_READ, Piece, TraceFile, remove_others
 from pybroker.control.trace_recorder import TraceKind, TraceRecorder, TraceTarget
 from pybroker.errors import Refused
 from pybroker.persistence.records import TraceRecord
@@ -227,8 +227,15 @@ class Traces:
         self._recorder.close()
 
     def removing_namespace(self, namespace: str) -> Sequence[Change]:
-        """Return the changes that delete the traces of a namespace; files stay until their names are used again."""
+        """Return the changes that delete the traces of a namespace; `remove_files` takes their files along."""
         return [self.table.remove(one.name) for one in self.table if one.namespace == namespace]
+
+    async def remove_files(self) -> None:
+        """Delete the files of traces that there are no more."""
+        await self.tick()
+        folder = Path(self._configuration.current.node.data_dir, FOLDER)
+        kept = {f"{one.name}.log" for one in self.table}
+        await self._recorder.run_in_thread(remove_others, folder, kept)
 
     def _check_new(self, made: TraceRecord) -> None:
         if self.table.get(made.name) is not None:

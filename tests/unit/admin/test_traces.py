@@ -242,3 +242,15 @@ async def test_trace_of_a_namespace_does_not_see_other_clients(api: Api) -> None
     add_client(api.control, "c", is_offline=True)
     reply = await api.call("GET", "/trace/t/log", auth=own)
     assert reply.json()["items"] == ""
+
+
+async def test_traces_of_a_removed_namespace_go_with_their_files(api: Api, tmp_path: Path) -> None:
+    own = await api.add_user("anna", "ns:a::administrator")
+    await create(api, auth=own, name="mine", clientid="x")
+    await create(api, name="global", clientid="y")
+    for name in ("mine", "global"):
+        (tmp_path / "trace").mkdir(exist_ok=True)
+        (tmp_path / "trace" / f"{name}.log").write_text("line\n")
+    await api.control.remove_namespace("a")
+    assert [row["name"] for row in await listed(api)] == ["global"]
+    assert [path.name for path in (tmp_path / "trace").iterdir()] == ["global.log"]
