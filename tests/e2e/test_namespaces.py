@@ -432,6 +432,47 @@ async def test_quota_holds_exactly_under_a_thousand_parallel_connects(site: Site
         writer.close()
 
 
+@pytest.mark.parametrize(("version", "code"), [(Version.V5, 0x97), (Version.V311, 0)])
+async def test_publisher_over_its_limit_is_told_and_stays_connected(site: Site, version: Version, code: int) -> None:
+    name = f"lim{version.value}"
+    assert (await site.api("POST", f"/mt/ns/{name}"))[0] == 204
+    limiter = {"limiter": {"client": {"messages": {"rate": "2/1h"}}}}
+    assert (await site.api("PUT", f"/mt/ns/{name}/config", limiter))[0] == 200
+    subscriber = await site.enter(name, "s")
+    await subscriber.subscribe(("t", 1))
+    publisher = await site.enter(name, "p", version=version)
+    for payload in (b"1", b"2"):
+        assert (await publisher.publish_fully("t", payload)).reason == 0
+        await subscriber.expect_publish("t", payload)
+    await publisher.publish("t", b"lost")
+    assert (await publisher.publish_fully("t", b"refused")).reason == code
+    await publisher.expect_quiet()
+    await subscriber.expect_quiet()
+    await site.api("DELETE", f"/mt/ns/{name}")
+
+
+async def test_quota_of_subscriptions_is_answered_and_raises_an_alarm_that_ends(site: Site) -> None:
+    assert (await site.api("POST", "/mt/ns/subs"))[0] == 204
+    await site.api("PUT", "/mt/ns/subs/config", {"quota": {"max_subscriptions": 1}})
+    client, neighbour = await site.enter("subs", "c"), await site.enter("a", "subs-neighbour")
+    assert await client.subscribe(("one", 0), ("two", 0)) == (0, 0x97)
+    assert await neighbour.subscribe(("one", 0), ("two", 0)) == (0, 0)
+    alarm = "namespace_quota/max_subscriptions/subs"
+
+    async def is_raised() -> bool:
+        # An alarm that ends is stored in two steps; each is there before the change that follows it.
+        for _ in range(2):
+            await site.api("PUT", "/mt/ns/subs/config", {})
+        alarms = (await site.api("GET", "/alarms?activated=true"))[1]["data"]
+        return alarm in [one["name"] for one in alarms]
+
+    assert await is_raised()
+    await client.unsubscribe("one")
+    assert await client.subscribe(("two", 0)) == (0,)
+    assert not await is_raised()
+    await site.api("DELETE", "/mt/ns/subs")
+
+
 async def test_only_managed_namespaces_are_open_from_the_next_connect_on(plain_site: Site) -> None:
     site = plain_site
     present = await site.at().connected(Version.V5, "present", username="implicit")
