@@ -237,7 +237,6 @@ INERT: tuple[str, ...] = (
     "retainer.delivery_rate",
     "retainer.max_publish_rate",
     "retainer.backend",
-    "limiter",
     "dashboard.listeners.http.num_acceptors",
     "dashboard.listeners.http.send_timeout",
     "dashboard.listeners.http.inet6",
