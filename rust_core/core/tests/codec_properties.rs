@@ -304,7 +304,8 @@ proptest! {
         let suback = Suback { packet_id, reason_string: why.as_deref(), user_properties, codes: &codes };
         let mut bytes = vec![0xEE];
         encode_suback(&mut bytes, version, &suback, MAX_PACKET_BYTES);
-        let plain: Vec<u8> = codes.iter().map(|&code| code.min(0x80)).collect();
+        let failure = if version == Version::V31 { 0 } else { 0x80 };
+        let plain: Vec<u8> = codes.iter().map(|&code| if code < 0x80 { code } else { failure }).collect();
         let expected = if version.is_v5() { suback } else { Suback { packet_id, codes: &plain, ..Suback::default() } };
         prop_assert_eq!(decoded(Role::Client, version, &bytes[1..]), Packet::Suback(expected));
 

@@ -196,15 +196,19 @@ pub(super) fn decode_suback(version: Version, body: &[u8]) -> Result<Suback<'_>,
 
 /// Append a SUBACK.
 ///
-/// 3.1.1 knows one failure, 0x80, and gets it for every code from there up. `[MQTT3-3.9.3-2]` NOTE: 3.1 knows none and
-/// gets it too, as EMQX does: to tell it that it is subscribed would be a lie. Reason string and user properties are left
-/// out if the packet would have more than `max_packet_bytes` with them.
+/// 3.1.1 knows one failure, 0x80, and gets it for every code from there up. `[MQTT3-3.9.3-2]` 3.1 knows none: it is
+/// told QoS 0, the least it can be told. Reason string and user properties are left out if the packet would have more
+/// than `max_packet_bytes` with them.
 pub fn encode_suback(out: &mut Vec<u8>, version: Version, suback: &Suback<'_>, max_packet_bytes: u32) {
+    let failure = match version {
+        Version::V31 => ReasonCode::Success,
+        _ => ReasonCode::UnspecifiedError,
+    };
     put_codes(out, version, PacketType::Suback, suback, max_packet_bytes);
     if !version.is_v5() {
         let start = out.len() - suback.codes.len();
         for code in out.iter_mut().skip(start).filter(|code| **code >= 0x80) {
-            *code = ReasonCode::UnspecifiedError.into();
+            *code = failure.into();
         }
     }
 }
