@@ -339,6 +339,22 @@ async def test_repeated_publish_is_answered_from_the_cache(house: House, clients
     assert after["client.authorize"] - before["client.authorize"] == 2
 
 
+async def test_kept_verdicts_of_a_client_are_listed_and_forgotten(house: House, clients: Clients) -> None:
+    house.all(rule("deny", "no"))
+    client = await clients.connected(client_id="kept")
+    await may_publish(client, "no", qos=1)
+    await may_publish(client, "yes", qos=2)
+    await grants(client, "sub")
+    path = "/clients/kept/authorization/cache"
+    listed = await asyncio.to_thread(house.rest.call, "GET", path)
+    assert [(one["topic"], one["result"], one["access"]) for one in listed] == [
+        ("no", "deny", {"action_type": "publish", "qos": 1, "retain": False}),
+        ("yes", "allow", {"action_type": "publish", "qos": 2, "retain": False}),
+    ]
+    house.rest.call("DELETE", path)
+    assert await asyncio.to_thread(house.rest.call, "GET", path) == []
+
+
 async def test_excluded_topic_is_judged_each_time(house: House, clients: Clients) -> None:
     house.all(rule("deny", "other"))
     house.settings(cache={"excludes": ["t/#"]})
