@@ -210,12 +210,19 @@ class Authorizer(Protocol):
     def disconnects(self) -> bool:
         """Whether a client that is denied something is disconnected."""
 
+    @property
+    def version(self) -> int:
+        """Number of the rules and settings in force; changes with every change."""
+
     def judge_subscribe(self, slot: int, filter: Filter, qos: int) -> int | Awaitable[int]:
         """Return 0, or the reason code (0x87) that refuses the subscription to the client of a session.
 
         Args:
             filter: as the client wrote it, not mounted.
         """
+
+    async def recheck(self, slot: int, filter: Filter, qos: int) -> bool:
+        """Whether a client may have a subscription that it was granted before. No counter moves."""
 
     def judge_publish(
         self, slot: int, chain: int, step: int, topic: Topic, qos: int, retain: bool

@@ -101,6 +101,7 @@ class Subscriber:
         if session is None:
             return
         reasons = bytearray(len(requests))
+        version = self._authorizer.version
         awaited: list[tuple[int, Awaitable[int]]] | None = None
         for index, request in enumerate(requests):
             reason = self._judge(session, request)
@@ -112,7 +113,7 @@ class Subscriber:
         if awaited is None:
             self._answer(conn, session, packet_id, requests, reasons)
         else:
-            self._spawn("authorize", self._finish(conn, slot, packet_id, requests, reasons, awaited))
+            self._spawn("authorize", self._finish(conn, slot, packet_id, requests, reasons, awaited, version))
 
     async def _finish(
         self,
@@ -122,17 +123,35 @@ class Subscriber:
         requests: Sequence[FilterRequest],
         reasons: bytearray,
         awaited: Sequence[tuple[int, Awaitable[int]]],
+        version: int,
     ) -> None:
-        """Wait for the verdicts on some filters and answer; one that cannot be had refuses its filter."""
+        """Wait for the verdicts on some filters and answer; one that cannot be had refuses its filter.
+
+        Args:
+            version: of the rules by which the other filters have been judged.
+        """
         for index, _ in awaited:
             reasons[index] = NOT_AUTHORIZED
         try:
             for index, verdict in awaited:
                 reasons[index] = await verdict
+            await self._judge_again(slot, requests, reasons, version)
         finally:
             session = self._registry.connected_at(slot, conn)
             if session is not None:
                 self._answer(conn, session, packet_id, requests, reasons)
+
+    async def _judge_again(
+        self, slot: int, requests: Sequence[FilterRequest], reasons: bytearray, version: int
+    ) -> None:
+        """Take back what rules granted that changed meanwhile: who looks for revoked subscriptions came too early."""
+        while version != self._authorizer.version:
+            version = self._authorizer.version
+            for index, request in enumerate(requests):
+                if reasons[index] == 0:
+                    reasons[index] = NOT_AUTHORIZED
+                    if await self._authorizer.recheck(slot, Filter(request[4]), request[1] & 3):
+                        reasons[index] = 0
 
     def _answer(
         self, conn: int, session: Session, packet_id: int, requests: Sequence[FilterRequest], reasons: bytearray

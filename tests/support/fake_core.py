@@ -217,6 +217,7 @@ class FakeJudge:
         self.slow: set[str] = set()
         self.broken: set[str] = set()
         self.disconnects = False
+        self.version = 1
         self.asked: list[tuple[object, ...]] = []
 
     def _verdict(self, topic: str) -> int | Awaitable[int]:
@@ -231,6 +232,10 @@ class FakeJudge:
     def judge_subscribe(self, slot: int, filter: Filter, qos: int) -> int | Awaitable[int]:
         self.asked.append(("subscribe", slot, filter, qos))
         return self._verdict(filter)
+
+    async def recheck(self, slot: int, filter: Filter, qos: int) -> bool:
+        self.asked.append(("recheck", slot, filter, qos))
+        return filter not in self.denied
 
     def judge_publish(
         self, slot: int, chain: int, step: int, topic: Topic, qos: int, retain: bool

@@ -112,6 +112,23 @@ def test_remote_verdict_holds_the_answer_back_until_it_is_there(plane: Plane) ->
     assert plane.engine.named("grant") == [("grant", 1, 10, bytes([1, 0x87, 0x87, 2]))]
 
 
+def test_rules_that_change_while_a_verdict_is_awaited_hold_for_every_filter(plane: Plane) -> None:
+    connected(plane)
+    plane.authorizer.slow = {"slow"}
+    plane.subscriber.on_subscribe(1, 0, 10, [request("early", 1), request("slow", 1), request("other", 2)])
+    plane.authorizer.version, plane.authorizer.denied = 2, {"early", "slow"}
+    run(plane.spawned.pop())
+    assert plane.engine.named("grant") == [("grant", 1, 10, bytes([0x87, 0x87, 2]))]
+
+
+def test_rules_that_do_not_change_are_asked_once(plane: Plane) -> None:
+    connected(plane)
+    plane.authorizer.slow = {"slow"}
+    plane.subscriber.on_subscribe(1, 0, 10, [request("early"), request("slow")])
+    run(plane.spawned.pop())
+    assert [asked[0] for asked in plane.authorizer.asked] == ["subscribe", "subscribe"]
+
+
 def test_remote_verdict_that_fails_denies(plane: Plane) -> None:
     connected(plane)
     plane.authorizer.slow = plane.authorizer.broken = {"a"}
