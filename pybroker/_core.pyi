@@ -39,6 +39,7 @@ __all__ = [
     "EVENT_SHARD_FAILED",
     "EVENT_SUBSCRIBE",
     "EVENT_UNSUBSCRIBE",
+    "EVENT_WITHDRAWN",
     "AccessChain",
     "AccessClient",
     "AccessRules",
@@ -69,6 +70,7 @@ EVENT_QUOTA: Final[int]
 EVENT_AUTHORIZE: Final[
     int
 ]  # (kind, conn, session, version of the chain, step, topic, qos, retain): PUBLISH to be judged
+EVENT_WITHDRAWN: Final[int]  # (kind, conn, session, [filter]): granted, but beyond the quota of the namespace
 
 # What one SUBSCRIBE asks for: (filter as written, options byte: qos | no_local << 2 | retain_as_published << 3 |
 # retain_handling << 4, kind: 0 plain, 1 shared, 2 exclusive, reason: 0, or the code (0x8F) that its syntax earns,

@@ -21,6 +21,7 @@ from pybroker._core import (
     EVENT_SHARD_FAILED,
     EVENT_SUBSCRIBE,
     EVENT_UNSUBSCRIBE,
+    EVENT_WITHDRAWN,
     Connect,
     Engine,
 )
@@ -81,6 +82,7 @@ class Pump:
             EVENT_CONNECT: self._on_connect,
             EVENT_SUBSCRIBE: self._on_subscribe,
             EVENT_UNSUBSCRIBE: self._on_unsubscribe,
+            EVENT_WITHDRAWN: self._on_withdrawn,
             EVENT_CLOSED: self._on_closed,
             EVENT_AUTH: self._on_auth,
             EVENT_AUTHORIZE: self._on_authorize,
@@ -151,6 +153,10 @@ class Pump:
     def _on_unsubscribe(self, event: Event) -> None:
         _, conn, slot, packet_id, filters = cast("tuple[int, int, int, int, list[str]]", event)
         self._subscriber.on_unsubscribe(conn, slot, packet_id, filters)
+
+    def _on_withdrawn(self, event: Event) -> None:
+        _, conn, slot, filters = cast("tuple[int, int, int, list[str]]", event)
+        self._subscriber.on_withdrawn(conn, slot, filters)
 
     def _on_closed(self, event: Event) -> None:
         _, conn, slot, cause, reason, expiry_s, sends_will = cast("tuple[int, int, int, int, int, int, bool]", event)

@@ -10,5 +10,7 @@ cdef class Subscriber:
 
     cpdef on_subscribe(self, long long conn, long long slot, int packet_id, requests)
     cpdef on_unsubscribe(self, long long conn, long long slot, int packet_id, filters)
+    cpdef on_withdrawn(self, long long conn, long long slot, filters)
+    cdef _forget(self, Session session, filters)
     cdef _judge(self, Session session, tuple request)
     cpdef _answer(self, long long conn, Session session, int packet_id, requests, bytearray reasons)

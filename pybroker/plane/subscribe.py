@@ -185,6 +185,16 @@ class Subscriber:
         if session is None:
             return
         self._engine.release(conn, packet_id)
+        self._forget(session, filters)
+
+    def on_withdrawn(self, conn: int, slot: int, filters: Sequence[str]) -> None:
+        """Take back what was granted and then refused by the core, because the namespace has no room for it."""
+        session = self._registry.connected_at(slot, conn)
+        if session is not None:
+            self._forget(session, filters)
+
+    def _forget(self, session: Session, filters: Sequence[str]) -> None:
+        """Give back the locks of filters that are not subscribed any more, and tell."""
         for filter in filters:
             if filter.startswith(_EXCLUSIVE_PREFIX):
                 self._locks.release(session, filter[len(_EXCLUSIVE_PREFIX) :])

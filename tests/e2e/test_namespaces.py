@@ -473,6 +473,16 @@ async def test_quota_of_subscriptions_is_answered_and_raises_an_alarm_that_ends(
     await site.api("DELETE", "/mt/ns/subs")
 
 
+async def test_a_topic_refused_for_the_quota_is_not_locked(site: Site) -> None:
+    assert (await site.api("POST", "/mt/ns/locks"))[0] == 204
+    await site.api("PUT", "/mt/ns/locks/config", {"quota": {"max_subscriptions": 1}})
+    first, second = await site.enter("locks", "first"), await site.enter("locks", "second")
+    assert await first.subscribe(("one", 0), ("$exclusive/t", 0)) == (0, 0x97)
+    await first.unsubscribe("one")
+    assert await second.subscribe(("$exclusive/t", 0)) == (0,)
+    await site.api("DELETE", "/mt/ns/locks")
+
+
 async def test_only_managed_namespaces_are_open_from_the_next_connect_on(plain_site: Site) -> None:
     site = plain_site
     present = await site.at().connected(Version.V5, "present", username="implicit")

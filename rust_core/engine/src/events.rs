@@ -228,6 +228,15 @@ pub enum Event {
         /// The filters as written.
         filters: Vec<Box<str>>,
     },
+    /// Filters that Python had granted and the core refused, for the quota of their namespace.
+    Withdrawn {
+        /// The connection.
+        conn: ConnId,
+        /// Its session.
+        session: u32,
+        /// The filters as written.
+        filters: Vec<Box<str>>,
+    },
     /// A PUBLISH waits for `authorize`.
     Authorize {
         /// The connection.

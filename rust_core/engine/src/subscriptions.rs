@@ -12,7 +12,7 @@ use pybroker_core::trie::{SharedGroup, SubscriptionOptions};
 use crate::connection::{Connection, Pending, Phase};
 use crate::counters::Metric;
 use crate::dispatch::Dispatcher;
-use crate::events::Cause;
+use crate::events::{Cause, Event};
 use crate::hub::Hub;
 use crate::link::ConnId;
 use crate::namespace::Quota;
@@ -278,10 +278,18 @@ impl Shard {
         let max_qos = self.dispatcher.outlet.settings.max_qos as u8;
         let mut answers = Vec::with_capacity(filters.len());
         let mut replay = Vec::new();
+        let mut withdrawn = Vec::new();
         for (at, (filter, options, reason)) in filters.iter().enumerate() {
             let decided = codes.and_then(|codes| codes.get(at).copied()).unwrap_or((options & 0b11).min(max_qos));
             let code = if *reason == 0 { decided } else { *reason };
-            answers.push(self.subscribe_one(&session, filter, *options, subscription_id, code, &mut replay));
+            let answer = self.subscribe_one(&session, filter, *options, subscription_id, code, &mut replay);
+            answers.push(answer);
+            if answer != code {
+                withdrawn.push(filter.clone());
+            }
+        }
+        if !withdrawn.is_empty() {
+            self.events.push(Event::Withdrawn { conn: id, session: session.id.0, filters: withdrawn });
         }
         let suback =
             Suback { packet_id, reason_string: None, user_properties: UserProperties::default(), codes: &answers };

@@ -16,6 +16,7 @@ const LOG: u8 = 5;
 const SHARD_FAILED: u8 = 6;
 const QUOTA: u8 = 7;
 const AUTHORIZE: u8 = 8;
+const WITHDRAWN: u8 = 9;
 
 /// Names and numbers of the kinds, as exported.
 pub const EVENT_KINDS: &[(&str, u8)] = &[
@@ -28,6 +29,7 @@ pub const EVENT_KINDS: &[(&str, u8)] = &[
     ("EVENT_SHARD_FAILED", SHARD_FAILED),
     ("EVENT_QUOTA", QUOTA),
     ("EVENT_AUTHORIZE", AUTHORIZE),
+    ("EVENT_WITHDRAWN", WITHDRAWN),
 ];
 
 fn session_number(session: u32) -> i64 {
@@ -46,6 +48,10 @@ pub fn event(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
         Event::Unsubscribe { conn, session, packet_id, filters } => {
             let filters = PyList::new(py, filters.iter().map(|filter| &**filter))?;
             (UNSUBSCRIBE, conn.0, session_number(session), packet_id, filters).into_py_any(py)
+        }
+        Event::Withdrawn { conn, session, filters } => {
+            let filters = PyList::new(py, filters.iter().map(|filter| &**filter))?;
+            (WITHDRAWN, conn.0, session_number(session), filters).into_py_any(py)
         }
         Event::Closed { conn, session, cause, reason, session_expiry_s, sends_will } => {
             let expiry = session_expiry_s.map_or(-1, i64::from);
