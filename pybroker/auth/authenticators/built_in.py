@@ -61,7 +61,7 @@ class BuiltInDatabase(Judge):
             return _admitted(login)
         if self._threads.is_full:
             return _BUSY
-        return self._verify(name, login, password)
+        return self._verify(applicant, name, login, password)
 
     def feign(self, applicant: Applicant) -> Awaitable[None] | None:
         """Hash a password for nobody if the user is unknown and a known one's would have been hashed."""
@@ -72,11 +72,15 @@ class BuiltInDatabase(Judge):
             return None
         return self._waste(password)
 
-    async def _verify(self, name: str, login: Login, password: bytes) -> Judgement:
+    async def _verify(self, applicant: Applicant, name: str, login: Login, password: bytes) -> Judgement:
         if not await self._threads.run(verify_password, login.password, password):
             return REFUSED
+        # What the user is now counts: a demotion that came meanwhile found no session to change.
+        found = self._users.find(applicant.namespace, self._user_id(applicant) or "")
+        if found is None or found[1].password != login.password:
+            return REFUSED
         self._verified.keep(name, login.password, password)
-        return _admitted(login)
+        return _admitted(found[1])
 
     async def _waste(self, password: bytes) -> None:
         await self._threads.run(verify_password, self._nobody, password)

@@ -77,11 +77,13 @@ class ScramExchange:
         self._scram = scram
         self._namespace = namespace
         self._login: ScramLogin | None = None
+        self._user_id = ""
         self._server = scram.server(self)
         self._is_challenged = False
 
     def keys_of(self, user_id: str) -> tuple[bytes, bytes, bytes, int]:
         """Return the keys of the user that the client names, as the package takes them."""
+        self._user_id = user_id
         self._login = self._scram.find(self._namespace, user_id)
         keys = self._scram.invented_keys(user_id) if self._login is None else self._login.keys
         return _decode(keys.salt), _decode(keys.stored_key), _decode(keys.server_key), keys.iterations
@@ -99,9 +101,11 @@ class ScramExchange:
             final = server.get_server_final().encode()
         except (ScramException, ValueError):
             return REFUSED
-        if self._login is None:
+        # What the user is now counts: a client may take its time between two messages.
+        login = self._scram.find(self._namespace, self._user_id)
+        if self._login is None or login is None or login.keys != self._login.keys:
             return REFUSED
-        return Verdict(0, is_superuser=self._login.is_superuser, data=final)
+        return Verdict(0, is_superuser=login.is_superuser, data=final)
 
 
 def _encode(data: bytes) -> str:

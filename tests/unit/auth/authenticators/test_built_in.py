@@ -70,6 +70,26 @@ async def test_reconnect_is_answered_at_once_and_hashes_nothing(build: Build, mo
     assert authentication.verified.hits == 100
 
 
+@pytest.mark.parametrize(("change", "reason"), [("demoted", 0), ("deleted", 0x86), ("other password", 0x86)])
+async def test_user_who_changes_while_his_password_is_hashed_is_what_he_is_then(
+    build: Build, change: str, reason: int
+) -> None:
+    authentication = build(DATABASE)
+    stored = hash_password(SLOW, b"pw")
+    authentication.users.put(None, "ann", Login(stored, is_superuser=True))
+    one = applicant(username="ann", password=b"pw")
+    waiting = authentication.chain.authenticate(one)
+    assert isawaitable(waiting)
+    if change == "demoted":
+        authentication.users.put(None, "ann", Login(stored))
+    elif change == "deleted":
+        authentication.users.remove(None, "ann")
+    else:
+        put(authentication, "ann", "other")
+    verdict = await waiting
+    assert (verdict.reason, verdict.is_superuser) == (reason, False)
+
+
 async def test_cache_knows_no_other_password_user_or_namespace(build: Build) -> None:
     authentication = build(DATABASE)
     put(authentication, "ann", "pw")

@@ -102,6 +102,30 @@ def test_connected_client_authenticates_again(build: Build) -> None:
         assert last.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"), [("demoted", 0), ("deleted", 0x86), ("other password", 0x86), ("same again", 0)]
+)
+def test_user_who_changes_between_two_messages_is_what_he_is_now(build: Build, change: str, reason: int) -> None:
+    authentication = build(SCRAM)
+    with_user(authentication, is_superuser=True)
+    users, client = authentication.scram_users, client_of("ann", "pw")
+    one = applicant(authentication_method="SCRAM-SHA-256", authentication_data=client.get_client_first().encode())
+    verdict = authentication.chain.authenticate(one)
+    assert isinstance(verdict, Verdict)
+    assert verdict.data is not None
+    client.set_server_first(verdict.data.decode())
+    found = users.find(None, "ann")
+    assert found is not None
+    if change == "demoted":
+        users.put(None, "ann", found[1]._replace(is_superuser=False))
+    elif change == "deleted":
+        users.remove(None, "ann")
+    elif change == "other password":
+        with_user(authentication)
+    verdict = authentication.chain.proceed(one, client.get_client_final().encode())
+    assert (verdict.reason, verdict.is_superuser) == (reason, change == "same again")
+
+
 def test_keys_of_another_digest_are_of_no_use(build: Build) -> None:
     authentication = build({**SCRAM, "algorithm": "sha512"})
     with_user(authentication, "sha256")
