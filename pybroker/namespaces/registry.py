@@ -171,8 +171,12 @@ class Tenants:
             self._forget(tenant)
 
     def drop_if_unused(self, tenant: Tenant) -> None:
-        """Forget a namespace that was never known and that nobody waits for any more."""
-        if not tenant.places and not tenant.is_known:
+        """Forget a namespace that was never known and that nobody waits for any more; one that was is idle now."""
+        if tenant.places or tenant.is_managed:
+            return
+        if tenant.is_known:
+            self._on_idle(tenant)
+        else:
             self._forget(tenant)
 
     def unmanaged_sessions(self) -> int:
@@ -215,7 +219,7 @@ class Tenants:
         if len(self._idle) > MAX_IDLE:
             oldest = self._by_name[next(iter(self._idle))]
             if oldest.places:
-                # An applicant waits for it; it comes to the end again with its session.
+                # An applicant waits for it; it comes to the end again with him or his session.
                 del self._idle[oldest.name]
             else:
                 self._forget(oldest)

@@ -109,7 +109,8 @@ class Namespaces:
         if held is not None:
             tenant, client_id = held
             if tenant.name == applicant.namespace and client_id == applicant.client_id:
-                return 0
+                # What was open may have been closed while authentication was waited for.
+                return self._judge_name(tenant.name)
             self.let_go(applicant)
         return self._pass_gate(applicant)
 
@@ -182,20 +183,26 @@ class Namespaces:
         settings, namespace = self.settings, applicant.namespace
         if namespace is None:
             return NOT_AUTHORIZED if settings.allows_only_managed else 0
-        if namespace in settings.denied:
-            return NOT_AUTHORIZED
-        tenant = self.tenants.find(namespace)
-        if tenant is not None and tenant.is_broken:
-            return SERVER_UNAVAILABLE
-        if settings.allows_only_managed and (tenant is None or not tenant.is_managed):
-            return NOT_AUTHORIZED
-        if tenant is None:
-            tenant = self.tenants.at(namespace)
+        reason = self._judge_name(namespace)
+        if reason:
+            return reason
+        tenant = self.tenants.at(namespace)
         if self._is_too_fast(tenant) or self._is_full(tenant, applicant.client_id):
             return QUOTA_EXCEEDED
         tenant.reserve(applicant.client_id)
         self._held[applicant.conn] = (tenant, applicant.client_id)
         return 0
+
+    def _judge_name(self, namespace: Namespace) -> int:
+        """Judge what a namespace is, whoever wants to enter."""
+        settings = self.settings
+        if namespace in settings.denied:
+            return NOT_AUTHORIZED
+        tenant = self.tenants.find(namespace)
+        if tenant is not None and tenant.is_broken:
+            return SERVER_UNAVAILABLE
+        is_closed = settings.allows_only_managed and (tenant is None or not tenant.is_managed)
+        return NOT_AUTHORIZED if is_closed else 0
 
     def _is_too_fast(self, tenant: Tenant) -> bool:
         rate = tenant.connect_rate

@@ -138,11 +138,7 @@ class Connector:
         """Take the next step of an enhanced authentication, or of a re-authentication when `slot` has a session."""
         applicant = self._waiting.pop(conn, None)
         if applicant is not None:
-            verdict = self._authenticator.proceed(applicant, data)
-            if isinstance(verdict, Verdict):
-                self._conclude(applicant, verdict)
-            else:
-                self._wait_for(applicant, verdict)
+            self._proceed(applicant, data)
             return
         session = self._sessions.connected_at(slot, conn)
         if session is None:
@@ -315,6 +311,19 @@ class Connector:
             self._events.client_admitted.emit(applicant)
             self.open_session(applicant, verdict)
         except BaseException:
+            self._namespaces.let_go(applicant)
+            raise
+
+    def _proceed(self, applicant: Applicant, data: bytes) -> None:
+        """Take the next step of an enhanced authentication that is under way."""
+        try:
+            verdict = self._authenticator.proceed(applicant, data)
+            if isinstance(verdict, Verdict):
+                self._conclude(applicant, verdict)
+            else:
+                self._wait_for(applicant, verdict)
+        except BaseException:
+            # As for CONNECT: nobody else gives back what it holds.
             self._namespaces.let_go(applicant)
             raise
 

@@ -217,6 +217,37 @@ def test_idle_namespace_that_an_applicant_waits_for_is_not_forgotten(
     assert "a" in bench.tenants.names()
 
 
+def test_namespace_that_a_refused_applicant_was_the_last_in_is_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "MAX_IDLE", 0)
+    assert bench.enter("c", username="a-1") == 0
+    waiting = bench.resolve("c", username="a-1")
+    assert bench.namespaces.judge(waiting) == 0
+    bench.leave("c")
+    bench.namespaces.let_go(waiting)
+    assert bench.tenants.find(Namespace("a")) is None
+
+
+def test_deleted_namespace_goes_with_the_last_applicant(bench: Bench) -> None:
+    bench.manage("a")
+    waiting = bench.resolve("c", username="a-1")
+    assert bench.namespaces.judge(waiting) == 0
+    bench.tenants.unmanage(Namespace("a"))
+    bench.namespaces.let_go(waiting)
+    assert bench.tenants.find(Namespace("a")) is None
+
+
+def test_namespace_that_is_closed_while_an_applicant_waits_is_closed_to_it(bench: Bench) -> None:
+    bench.manage("a")
+    bench.change(multi_tenancy__allow_only_managed_namespaces=True)
+    waiting = bench.resolve("c", username="a-1")
+    assert bench.namespaces.judge(waiting) == 0
+    assert bench.namespaces.judge_again(waiting) == 0
+    bench.tenants.unmanage(Namespace("a"))
+    assert bench.namespaces.judge_again(waiting) == 0x87
+
+
 def test_names_are_in_byte_order(bench: Bench) -> None:
     for name in ("é", "b", "\U0001f600", "a", "B", "\uffee"):
         bench.manage(name)

@@ -471,6 +471,15 @@ def test_what_an_applicant_holds_is_given_back_after_a_defect(plane: Plane, is_l
     assert 1 in plane.namespaces.let_go_of
 
 
+def test_what_an_applicant_holds_is_given_back_after_a_defect_of_a_later_step(plane: Plane) -> None:
+    with_chain(plane, Verdict(0x18), Verdict(0))
+    plane.connect(1, FakeConnect(authentication_method="m"))
+    plane.engine.raises = RuntimeError("no answer")
+    with pytest.raises(RuntimeError):
+        plane.connector.on_auth(1, -1, "m", b"a")
+    assert 1 in plane.namespaces.let_go_of
+
+
 @pytest.mark.parametrize("gate", ["before", "middle", "after"])
 def test_namespace_gates_refuse(plane: Plane, gate: str) -> None:
     setattr(plane.namespaces, gate, 0x97)
