@@ -182,6 +182,17 @@ async def test_the_client_limiter_takes_the_place_of_the_listeners_rates(limits:
             assert [(await client.expect(Type.PUBACK)).reason for _ in range(4)] == [0x10] * 4
 
 
+async def test_the_tenant_limiter_adds_to_the_listeners_rates() -> None:
+    async with BareEngine(1, {"messages_rate": 0.01}) as engine:
+        limit(engine, tenant={"messages": per_hour(1)})
+        client = await engine.clients.connected(client_id="n1:a")
+        for _ in range(4):
+            await client.publish("t", qos=1)
+        # The tenant's bucket refuses the second one, the listener's lets nobody read the third.
+        assert [(await client.expect(Type.PUBACK)).reason for _ in range(2)] == [0x10, 0x97]
+        await expect_silence(client)
+
+
 @v311_and_v5
 async def test_a_subscribe_over_the_limit_fails_for_every_filter(engine: BareEngine, version: Version) -> None:
     limit(engine, client={"subscribes": per_hour(1)})

@@ -176,6 +176,13 @@ fn topics_and_filters_are_mounted_as_the_vectors_say() {
     }
 }
 
+#[test]
+fn a_topic_from_outside_is_not_shortened() {
+    for topic in ["n2/a", "n1", "a/n1/b", "$SYS/x"] {
+        assert_eq!(unmount("n1/", topic), topic);
+    }
+}
+
 /// The rules of section 4.7 once more, by cases over the lists of levels.
 fn matches_by_the_book(filter: &[&str], topic: &[&str]) -> bool {
     match (filter, topic) {
