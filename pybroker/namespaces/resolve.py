@@ -10,6 +10,7 @@ from pybroker.clock import Clock
 from pybroker.config.schema import Config
 from pybroker.events import Client, EventBus, QuotaCrossing
 from pybroker.namespaces.facts import alternative_names_of, facts_of
+from pybroker.namespaces.rate import TokenBucket
 from pybroker.namespaces.registry import Tenant, Tenants
 from pybroker.namespaces.settings import NamespaceSettings, SettingsCompiler, ZoneRules
 from pybroker.namespaces.warnings import warnings_of
@@ -71,6 +72,8 @@ class Namespaces:
             self._mode = mode
             self.changed_at_ms = self._clock.wall_ms()
             logger.warning("namespace_settings_changed", sessions_as_before=len(self._registry))
+        for tenant in self.tenants:
+            self._relax(tenant)
         for path, message in warnings_of(self.settings):
             logger.warning("expression_notice", path=path, notice=message)
 
@@ -122,6 +125,14 @@ class Namespaces:
         if not can_be_mountpoint(namespace):
             return None
         return Mountpoint(namespace + "/")
+
+    def limit(self, tenant: Tenant, max_sessions: int | None, rate: TokenBucket | None) -> None:
+        """Put limits of a namespace in force; a quota that is raised is kept again."""
+        former, tenant.connect_rate = tenant.connect_rate, rate
+        if former is not None and former is not rate and former.is_exceeded:
+            self._events.quota_crossed.emit(QuotaCrossing(tenant.name, "max_conn_rate", False))
+        tenant.max_sessions = max_sessions
+        self._relax(tenant)
 
     def let_go(self, applicant: Applicant) -> None:
         """Give back the place that an applicant holds; its session, if it has got one, has it now."""
@@ -228,9 +239,14 @@ class Namespaces:
         return tenant.max_sessions if tenant.is_managed else self.settings.default_max_sessions
 
     def _on_ended(self, session: Client) -> None:
-        """Say that a quota is kept again once there is room; the place itself is the registry's."""
+        """Look whether a quota is kept again; the place itself is the registry's."""
         tenant = self.tenants.find(session.namespace) if session.namespace is not None else None
-        if tenant is None or not tenant.is_full:
+        if tenant is not None:
+            self._relax(tenant)
+
+    def _relax(self, tenant: Tenant) -> None:
+        """Say that the quota of sessions is kept again once there is room."""
+        if not tenant.is_full:
             return
         most = self._most_of(tenant)
         if most is None or len(tenant.places) < most:

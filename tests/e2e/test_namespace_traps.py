@@ -266,3 +266,31 @@ async def test_refused_connects_leave_no_place_taken(site: Site) -> None:
         await site.enter("refusing", client_id)
     assert await site.knock("refusing", "three") == 0x97
     await site.api("DELETE", "/mt/ns/refusing")
+
+
+@pytest.mark.parametrize(
+    ("quota", "tight", "wide"),
+    [
+        ("max_sessions", {"session": {"max_sessions": 0}}, {"session": {"max_sessions": "infinity"}}),
+        ("max_conn_rate", {"quota": {"max_conn_rate": "1/1h"}}, {"quota": {"max_conn_rate": "infinity"}}),
+    ],
+)
+async def test_quota_that_is_raised_ends_its_alarm(
+    site: Site, quota: str, tight: dict[str, Any], wide: dict[str, Any]
+) -> None:
+    name = quota.replace("_", "")
+    await create(site, name)
+    path, alarm = f"/mt/ns/{name}/config", f"namespace_quota/{quota}/{name}"
+
+    async def is_raised() -> bool:
+        # An alarm that ends is stored in two steps; each is there before the change that follows it.
+        for _ in range(2):
+            await site.api("PUT", path, {})
+        return alarm in [one["name"] for one in (await site.api("GET", "/alarms?activated=true"))[1]["data"]]
+
+    assert (await site.api("PUT", path, tight))[0] == 200
+    assert 0x97 in [await site.knock(name, "c") for _ in range(2)]
+    assert await is_raised()
+    assert (await site.api("PUT", path, wide))[0] == 200
+    assert not await is_raised()
+    await site.api("DELETE", f"/mt/ns/{name}")

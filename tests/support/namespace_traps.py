@@ -260,6 +260,7 @@ DECISIONS: dict[int, Trap] = {
         (
             f"{_MT}new_namespace_takes_over_the_default_number_of_sessions",
             f"{_GATE}default_quota_holds_for_namespaces_that_nobody_created",
+            f"{_TRAP}quota_that_is_raised_ends_its_alarm",
         ),
     ),
     6: Trap("The assigned client id leads back", (f"{_E2E}assigned_client_id_leads_back_to_the_same_session",)),

@@ -213,12 +213,14 @@ class ManagedNamespaces:
     def _put_in_force(self, record: NamespaceRecord) -> None:
         tenant = self._tenant_of(record)
         tenant.is_broken = False
-        tenant.max_sessions = limits.max_sessions(record.config)
         rate, now = limits.connect_rate(record.config), tenant.connect_rate
         if rate is None:
-            tenant.connect_rate = None
-        elif now is None or (now.count, now.period_ms) != (rate.count, rate.period_ms):
-            tenant.connect_rate = TokenBucket(rate.count, rate.period_ms, self._clock.now_ms())
+            bucket = None
+        elif now is not None and (now.count, now.period_ms) == (rate.count, rate.period_ms):
+            bucket = now
+        else:
+            bucket = TokenBucket(rate.count, rate.period_ms, self._clock.now_ms())
+        self._plane.namespaces.limit(tenant, limits.max_sessions(record.config), bucket)
         on_exceed = self._configuration.current.limiter.on_exceed
         self._plane.engine.set_namespace(record.name, limits.engine_limits(record.config, on_exceed))
 
