@@ -152,6 +152,7 @@ class Verdict(NamedTuple):
         client_id: replaces the client id; `None` keeps it.
         zone: replaces the zone; `None` keeps it.
         disconnects_at_expiry: whether the connection ends at `expire_at_s`; else its checks are denied from then on.
+        username: who it has proved to be, where CONNECT does not say it; `None` keeps the user name.
     """
 
     reason: int
@@ -165,6 +166,7 @@ class Verdict(NamedTuple):
     client_id: ClientId | None = None
     zone: str | None = None
     disconnects_at_expiry: bool = True
+    username: Username | None = None
 
 
 class Authenticator(Protocol):

@@ -114,7 +114,7 @@ class AuthenticationChain:
         return later if isinstance(later, Verdict) else await later
 
     def _begin(self, applicant: Applicant, link: Link) -> Verdict:
-        under_way = _UnderWay(link, link.judge.begin(applicant.namespace))
+        under_way = _UnderWay(link, link.judge.begin(applicant.namespace, applicant.username))
         applicant.exchange = under_way
         return self._counted(link, under_way.exchange.proceed(applicant.connect.authentication_data or b""))
 

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 from pybroker.ports import Applicant, Verdict
-from pybroker.types import Namespace
+from pybroker.types import Namespace, Username
 
 CONTINUE = 0x18
 BAD_CREDENTIALS = 0x86
@@ -56,8 +56,12 @@ class Judge:
         """Judge by CONNECT; answered at once unless it takes the network or a slow hash."""
         raise NotImplementedError
 
-    def begin(self, namespace: Namespace | None) -> Exchange:
-        """Begin an exchange of `method`."""
+    def begin(self, namespace: Namespace | None, username: Username | None = None) -> Exchange:
+        """Begin an exchange of `method`.
+
+        Args:
+            username: whom CONNECT names, and who then must be convinced of; `None`: nobody.
+        """
         raise NotImplementedError
 
     def feign(self, applicant: Applicant) -> Awaitable[None] | None:

@@ -258,7 +258,7 @@ class Connector:
 
     def merge_verdict(self, applicant: Applicant, verdict: Verdict) -> int:
         """Put what authentication found over what is known; bans and gate are asked again about what has changed."""
-        namespace, client_id = applicant.namespace, applicant.client_id
+        namespace, client_id, username = applicant.namespace, applicant.client_id, applicant.username
         applicant.is_superuser = verdict.is_superuser
         applicant.acl = verdict.acl
         applicant.expire_at_s = verdict.expire_at_s
@@ -269,10 +269,12 @@ class Connector:
             merge_attributes(applicant, {NAMESPACE_ATTRIBUTE: verdict.namespace})
         if verdict.client_id:
             applicant.client_id = verdict.client_id
+        if verdict.username:
+            applicant.username = verdict.username
         if verdict.zone:
             applicant.zone = verdict.zone
         reason = self._namespaces.resolve_again(applicant, namespace, bool(verdict.client_id))
-        if not reason and applicant.client_id != client_id:
+        if not reason and (applicant.client_id != client_id or applicant.username != username):
             reason = self.check_banned(applicant)
         return reason or self._namespaces.judge_again(applicant)
 

@@ -357,9 +357,9 @@ class ScramLogin:
             (Property.AUTH_DATA, message.encode()),
         ]
 
-    async def begin(self) -> None:
+    async def begin(self, username: str | None = None) -> None:
         first = self.properties(self.scram.get_client_first())
-        await self.client.send(packets.connect(5, self.client.client_id, properties=first))
+        await self.client.send(packets.connect(5, self.client.client_id, properties=first, username=username))
 
     async def answer(self) -> None:
         """Answer the challenge."""
@@ -413,6 +413,27 @@ async def test_scram_refuses_wrong_passwords_also_later(guarded: Guarded, dial: 
     await client.send(packets.auth(0x19, wrong.properties(wrong.scram.get_client_first())))
     await wrong.answer()
     await client.expect_fault(BAD_CREDENTIALS)
+
+
+async def test_scram_makes_a_client_that_user_and_no_other(guarded: Guarded, dial: Dialer) -> None:
+    guarded.use(SCRAM)
+    guarded.add_user("ann", authenticator="scram:built_in_database")
+    for username, code in ((None, 0), ("boss", BAD_CREDENTIALS)):
+        login = ScramLogin(await dial(guarded.broker.address()), "ann", "pw")
+        await login.begin(username)
+        await login.answer()
+        await login.client.expect_connack(code)
+        if code == 0:
+            shown = guarded.call("GET", f"/clients/{login.client.client_id}")[1]
+            assert shown["username"] == "ann"
+    assert guarded.call("POST", "/banned", {"as": "username", "who": "ann"})[0] == 200
+    try:
+        login = ScramLogin(await dial(guarded.broker.address()), "ann", "pw")
+        await login.begin()
+        await login.answer()
+        await login.client.expect_connack(BANNED)
+    finally:
+        guarded.call("DELETE", "/banned")
 
 
 async def test_unknown_method_is_a_bad_method(guarded: Guarded, dial: Dialer) -> None:

@@ -15,7 +15,7 @@ from pybroker.auth.judgement import CONTINUE, REFUSED, Judge, Judgement, Pass
 from pybroker.auth.users import ScramKeys, ScramLogin, UserStore
 from pybroker.config.sections.access import ScramAuthenticator
 from pybroker.ports import Applicant, Verdict
-from pybroker.types import Namespace
+from pybroker.types import Namespace, Username
 
 _SALT_BYTES = 16
 _DIGESTS = {"sha256": "SCRAM-SHA-256", "sha512": "SCRAM-SHA-512"}
@@ -49,9 +49,9 @@ class Scram(Judge):
         """Ignore: only an exchange convinces it."""
         return Pass.IGNORED
 
-    def begin(self, namespace: Namespace | None) -> "ScramExchange":
-        """Begin an exchange with a user of a namespace."""
-        return ScramExchange(self, namespace)
+    def begin(self, namespace: Namespace | None, username: Username | None = None) -> "ScramExchange":
+        """Begin an exchange with a user of a namespace; with no other than CONNECT names, if it names one."""
+        return ScramExchange(self, namespace, username)
 
     def find(self, namespace: Namespace | None, user_id: str) -> ScramLogin | None:
         """Return a user whose keys fit the algorithm; `None`: there is none."""
@@ -73,9 +73,10 @@ class Scram(Judge):
 class ScramExchange:
     """One exchange: the client's first message, its final one, the end."""
 
-    def __init__(self, scram: Scram, namespace: Namespace | None) -> None:
+    def __init__(self, scram: Scram, namespace: Namespace | None, username: Username | None = None) -> None:
         self._scram = scram
         self._namespace = namespace
+        self._username = username
         self._login: ScramLogin | None = None
         self._user_id = ""
         self._server = scram.server(self)
@@ -84,7 +85,9 @@ class ScramExchange:
     def keys_of(self, user_id: str) -> tuple[bytes, bytes, bytes, int]:
         """Return the keys of the user that the client names, as the package takes them."""
         self._user_id = user_id
-        self._login = self._scram.find(self._namespace, user_id)
+        # Whoever proves to be one user has not proved to be another: rules and bans go by the name in CONNECT.
+        is_named = not self._username or self._username == user_id
+        self._login = self._scram.find(self._namespace, user_id) if is_named else None
         keys = self._scram.invented_keys(user_id) if self._login is None else self._login.keys
         return _decode(keys.salt), _decode(keys.stored_key), _decode(keys.server_key), keys.iterations
 
@@ -105,7 +108,7 @@ class ScramExchange:
         login = self._scram.find(self._namespace, self._user_id)
         if self._login is None or login is None or login.keys != self._login.keys:
             return REFUSED
-        return Verdict(0, is_superuser=login.is_superuser, data=final)
+        return Verdict(0, is_superuser=login.is_superuser, data=final, username=Username(self._user_id))
 
 
 def _encode(data: bytes) -> str:

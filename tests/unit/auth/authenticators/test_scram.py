@@ -25,11 +25,13 @@ def with_user(authentication: Authentication, algorithm: str = "sha256", *, is_s
     authentication.scram_users.put(None, "ann", ScramLogin(make_keys(settings, "pw"), is_superuser))
 
 
-def exchange(authentication: Authentication, client: Any, method: str = "SCRAM-SHA-256") -> Verdict:
+def exchange(
+    authentication: Authentication, client: Any, method: str = "SCRAM-SHA-256", username: str | None = None
+) -> Verdict:
     """Run a whole exchange and return the last verdict."""
     chain = authentication.chain
     first = client.get_client_first().encode()
-    one = applicant(authentication_method=method, authentication_data=first)
+    one = applicant(authentication_method=method, authentication_data=first, username=username)
     verdict = chain.authenticate(one)
     assert isinstance(verdict, Verdict)
     if verdict.reason != 0x18:
@@ -124,6 +126,14 @@ def test_user_who_changes_between_two_messages_is_what_he_is_now(build: Build, c
         with_user(authentication)
     verdict = authentication.chain.proceed(one, client.get_client_final().encode())
     assert (verdict.reason, verdict.is_superuser) == (reason, change == "same again")
+
+
+@pytest.mark.parametrize(("username", "reason"), [(None, 0), ("", 0), ("ann", 0), ("boss", 0x86)])
+def test_client_proves_to_be_whom_connect_names(build: Build, username: str | None, reason: int) -> None:
+    authentication = build(SCRAM)
+    with_user(authentication)
+    verdict = exchange(authentication, client_of("ann", "pw"), username=username)
+    assert (verdict.reason, verdict.username) == (reason, None if reason else "ann")
 
 
 def test_keys_of_another_digest_are_of_no_use(build: Build) -> None:
