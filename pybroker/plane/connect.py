@@ -319,7 +319,9 @@ class Connector:
     def _proceed(self, applicant: Applicant, data: bytes) -> None:
         """Take the next step of an enhanced authentication that is under way."""
         try:
-            verdict = self._authenticator.proceed(applicant, data)
+            # As in `_finish`: a ban that came between two steps found no session to end.
+            is_banned = self._banned.is_banned(applicant)
+            verdict = Verdict(BANNED) if is_banned else self._authenticator.proceed(applicant, data)
             if isinstance(verdict, Verdict):
                 self._conclude(applicant, verdict)
             else:

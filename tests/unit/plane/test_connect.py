@@ -14,7 +14,7 @@ from pybroker.plane.connect import RETURN_CODES, new_client_id
 from pybroker.plane.registry import NEVER_S
 from pybroker.plane.settings import ConnectSettings
 from pybroker.ports import Applicant, ClientAcl, ListenerTraits, Renewal, Verdict
-from pybroker.types import ClientId, ListenerId, Mountpoint, Namespace
+from pybroker.types import ClientId, ListenerId, Mountpoint, Namespace, Username
 from tests.support.fake_core import FakeConnect
 from tests.support.spec import spec
 from tests.unit.plane.conftest import Plane
@@ -377,6 +377,25 @@ def test_enhanced_authentication_takes_steps(plane: Plane) -> None:
     assert plane.is_admitted
     assert plane.engine.calls[-1][5] is not None
     assert chain.asked == ["c", b"a", b"b"]
+
+
+def test_ban_that_comes_between_two_steps_refuses(plane: Plane) -> None:
+    chain = with_chain(plane, Verdict(0x18, data=b"1"), Verdict(0))
+    plane.connect(1, FakeConnect(authentication_method="m"))
+    plane.bans.banned.add("c")
+    plane.connector.on_auth(1, -1, "m", b"a")
+    assert plane.answer[:3] == ("refuse", 1, 0x8A)
+    assert (chain.asked, plane.has_session()) == (["c"], False)
+
+
+def test_user_name_that_is_proved_is_held_against_the_bans(plane: Plane) -> None:
+    with_chain(plane, Verdict(0, username=Username("ann")))
+    plane.connect(1)
+    assert plane.session("c").username == "ann"
+    plane.bans.is_banned = lambda applicant: applicant.username == "ann"  # type: ignore[method-assign]  # by user name
+    with_chain(plane, Verdict(0, username=Username("ann")))
+    plane.connect(2, FakeConnect(client_id="d"))
+    assert plane.answer[:3] == ("refuse", 2, 0x8A)
 
 
 def test_enhanced_authentication_may_be_asynchronous(plane: Plane) -> None:
