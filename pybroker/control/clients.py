@@ -267,11 +267,7 @@ class Clients:
         for interest in interests:
             self._check(interest)
         if plane.authorizer.profile == "hardened":
-            for interest in interests:
-                reason = plane.authorizer.judge_subscribe(session.slot, Filter(interest.topic), interest.qos)
-                if (reason if isinstance(reason, int) else await reason) != 0:
-                    raise Refused("FORBIDDEN", f"client may not subscribe: {interest.topic!r}")
-            session = self.find(client_id)
+            await self._ask_access_control(session, interests)
         for interest in interests:
             topic = interest.topic
             if topic.startswith(_EXCLUSIVE) and not plane.locks.take(session, topic.removeprefix(_EXCLUSIVE)):
@@ -279,6 +275,23 @@ class Clients:
             plane.engine.subscribe(session.slot, topic, interest.options)
             if plane.events.client_subscribed:
                 plane.events.client_subscribed.emit(Subscribed(session, Filter(topic), interest.options))
+
+    async def _ask_access_control(self, session: Session, interests: Sequence[Interest]) -> None:
+        """Ask as for a SUBSCRIBE of the client, and again if the rules changed while a remote source was asked."""
+        authorizer = self._plane.authorizer
+        version = authorizer.version
+        for interest in interests:
+            reason = authorizer.judge_subscribe(session.slot, Filter(interest.topic), interest.qos)
+            if (reason if isinstance(reason, int) else await reason) != 0:
+                raise Refused("FORBIDDEN", f"client may not subscribe: {interest.topic!r}")
+        while version != authorizer.version:
+            version = authorizer.version
+            for interest in interests:
+                if not await authorizer.recheck(session.slot, Filter(interest.topic), interest.qos):
+                    raise Refused("FORBIDDEN", f"client may not subscribe: {interest.topic!r}")
+        if self.find(session.client_id) is not session:
+            # Somebody else has the client id by now.
+            raise Refused("CLIENTID_NOT_FOUND", f"client has gone: {session.client_id!r}")
 
     def unsubscribe(self, client_id: str, filters: Sequence[str]) -> None:
         """Unsubscribe a client; filters that it does not have are passed over.

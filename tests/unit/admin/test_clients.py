@@ -248,6 +248,24 @@ async def test_hardened_profile_asks_access_control_before_it_subscribes(api: Ap
     assert [row[0] for row in engine.subscriptions(session.slot)] == ["no/1"]
 
 
+async def test_rules_that_change_while_access_control_is_asked_hold(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = add_client(api.control, "one")
+    authorizer, engine = api.control.plane.authorizer, api.control.plane.engine
+
+    async def answer_late() -> int:
+        rule = {"topic": "early", "permission": "deny", "action": "all"}
+        await authorizer.built_in.load([(None, "all", "", [rule])])
+        return 0
+
+    monkeypatch.setattr(authorizer, "profile", "hardened")
+    monkeypatch.setattr(
+        authorizer, "judge_subscribe", lambda slot, filter, qos: answer_late() if filter == "late" else 0
+    )
+    asked = [{"topic": "early"}, {"topic": "late"}]
+    assert await refusal(api, "POST", "/clients/one/subscribe/bulk", asked) == (403, "FORBIDDEN")
+    assert engine.subscriptions(session.slot) == []
+
+
 async def test_bulk_subscribe_makes_all_or_none(api: Api) -> None:
     token = await api.log_in()
     add_client(api.control, "one")
