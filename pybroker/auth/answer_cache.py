@@ -29,6 +29,7 @@ class AnswerCache(Generic[T]):
     def __init__(self, clock: Clock, settings: NodeCache) -> None:
         self.settings = settings
         self.hits = self.misses = self.inserts = 0
+        self.cleared = 0
         self._clock = clock
         self._key = os.urandom(32)
         self._answers: dict[bytes, tuple[int, T]] = {}
@@ -53,10 +54,15 @@ class AnswerCache(Generic[T]):
         self.hits += 1
         return entry[1]
 
-    def keep(self, answer: T, *question: Hashable) -> None:
-        """Keep an answer, if there is room."""
+    def keep(self, answer: T, *question: Hashable, asked_after: int | None = None) -> None:
+        """Keep an answer, if there is room.
+
+        Args:
+            asked_after: what `cleared` was when the question was asked; an answer that was under way while the others
+                were forgotten is not kept. `None`: it was asked now.
+        """
         settings, now_ms = self.settings, self._clock.now_ms()
-        if not settings.enable:
+        if not settings.enable or asked_after not in (None, self.cleared):
             return
         if now_ms - self._swept_ms >= settings.cleanup_interval:
             self.sweep()
@@ -74,6 +80,7 @@ class AnswerCache(Generic[T]):
 
     def clear(self) -> None:
         """Forget every answer; the counters stay."""
+        self.cleared += 1
         self._answers.clear()
 
     def reset(self) -> None:

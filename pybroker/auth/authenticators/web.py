@@ -87,10 +87,11 @@ class WebLogin(Judge):
         self._spawn("web_login_close", self._service.aclose())
 
     async def _ask(self, question: Question, client_id: str) -> Judgement:
+        cleared = self._cache.cleared
         answer = await self._service.ask(question)
         judgement = Pass.FAILED if answer is None else self._read(answer, client_id)
         if judgement is not Pass.FAILED:
-            self._cache.keep(judgement, *question)
+            self._cache.keep(judgement, *question, asked_after=cleared)
         return judgement
 
     def _read(self, answer: Answer, client_id: str) -> Judgement:

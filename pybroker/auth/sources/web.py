@@ -67,10 +67,11 @@ class WebSource:
         known = self._cache.find(*asked)
         if known is not None:
             return known
+        cleared = self._cache.cleared
         reply = await self._service.ask(asked)
         answer = "failed" if reply is None else _read(reply)
         if answer != "failed":
-            self._cache.keep(answer, *asked)
+            self._cache.keep(answer, *asked, asked_after=cleared)
         return answer
 
     def forget(self) -> None:

@@ -100,6 +100,20 @@ async def test_answer_is_kept_until_it_is_forgotten_but_a_failure_is_not() -> No
     assert len(service.requests) == 4
 
 
+class Forgetful(Service):
+    """A service that is changed while it is asked."""
+
+    def _reply(self, request: httpx.Request) -> httpx.Response:
+        self.source.forget()
+        return super()._reply(request)
+
+
+async def test_answer_that_is_under_way_while_answers_are_forgotten_is_not_kept() -> None:
+    service = Forgetful(httpx.Response(204))
+    assert await service.source.judge(question()) == "allow"
+    assert len(service.cache) == 0
+
+
 async def test_service_that_cannot_be_reached_is_disconnected() -> None:
     service = Service(None)
     await service.source.judge(question())
