@@ -302,8 +302,7 @@ class Clients:
         session, plane = self.find(client_id), self._plane
         for topic in filters:
             plane.engine.unsubscribe(session.slot, topic)
-            if topic.startswith(_EXCLUSIVE):
-                plane.locks.release(session, topic.removeprefix(_EXCLUSIVE))
+            plane.locks.release(session, topic.removeprefix(_EXCLUSIVE))
             if plane.events.client_unsubscribed:
                 plane.events.client_unsubscribed.emit(Unsubscribed(session, Filter(topic)))
 

@@ -196,8 +196,8 @@ class Subscriber:
     def _forget(self, session: Session, filters: Sequence[str]) -> None:
         """Give back the locks of filters that are not subscribed any more, and tell."""
         for filter in filters:
-            if filter.startswith(_EXCLUSIVE_PREFIX):
-                self._locks.release(session, filter[len(_EXCLUSIVE_PREFIX) :])
+            # The subscription is listed without the prefix, and may be given up by either name.
+            self._locks.release(session, filter.removeprefix(_EXCLUSIVE_PREFIX))
             if self._events.client_unsubscribed:
                 self._events.client_unsubscribed.emit(Unsubscribed(session, Filter(filter)))
 

@@ -184,6 +184,12 @@ def test_exclusive_topic_is_free_after_unsubscribing(exclusive: Plane) -> None:
     assert codes_for(exclusive, request("$exclusive/t"), conn=2, slot=1) is None
 
 
+def test_exclusive_topic_is_free_after_unsubscribing_by_its_bare_name(exclusive: Plane) -> None:
+    assert codes_for(exclusive, request("$exclusive/a")) is None
+    exclusive.subscriber.on_unsubscribe(1, 0, 11, ["a"])
+    assert codes_for(exclusive, request("$exclusive/a"), conn=2, slot=1) is None
+
+
 def test_exclusive_topic_is_held_while_the_session_lives(exclusive: Plane) -> None:
     codes_for(exclusive, request("$exclusive/t"), request("$exclusive/u"))
     exclusive.close(1)
