@@ -17,6 +17,9 @@ MAX_IDLE = 10_000
 """Namespaces that nobody created and nobody is in; of more the oldest is forgotten: names that clients make up must not
 fill the memory."""
 
+MAX_IDLE_NAME = 256
+"""Characters of a name that is remembered while nobody is in it; an operator can create no longer one."""
+
 
 class Tenant:
     """One namespace. `created_at_ms` (wall clock) 0: nobody but applicants is in it, so it is not known yet.
@@ -212,7 +215,7 @@ class Tenants:
 
     def _on_idle(self, tenant: Tenant) -> None:
         """Forget a namespace that nobody is in and nobody created, at once or when too many are so."""
-        if tenant.is_leaving:
+        if tenant.is_leaving or len(tenant.name) > MAX_IDLE_NAME:
             self._forget(tenant)
             return
         self._idle[tenant.name] = None

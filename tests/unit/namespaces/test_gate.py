@@ -229,6 +229,13 @@ def test_namespace_that_a_refused_applicant_was_the_last_in_is_forgotten(
     assert bench.tenants.find(Namespace("a")) is None
 
 
+def test_long_name_is_not_remembered_when_nobody_is_in_it(bench: Bench) -> None:
+    for length in (256, 257):
+        assert bench.enter("c", username="n" * length) == 0
+        bench.leave("c")
+    assert bench.tenants.names() == ["n" * 256]
+
+
 def test_deleted_namespace_goes_with_the_last_applicant(bench: Bench) -> None:
     bench.manage("a")
     waiting = bench.resolve("c", username="a-1")
