@@ -268,6 +268,19 @@ async def test_refused_connects_leave_no_place_taken(site: Site) -> None:
     await site.api("DELETE", "/mt/ns/refusing")
 
 
+async def test_topic_that_is_too_long_with_its_prefix_reaches_nobody(site: Site) -> None:
+    operator = await site.enter(None, f"{site.name}long")
+    await operator.subscribe(("#", 0))
+    # 65,536 bytes with the prefix; cut to what a packet holds it would end within a character.
+    topic = "é" * 32_767
+    client = await site.enter("a", "long")
+    await client.publish(topic, b"x", qos=1)
+    await client.expect_fault(0x90)
+    other = await site.enter("a", "long2")
+    await other.publish_fully(f"{site.name}/after", b"y")
+    await operator.expect_publish(f"a/{site.name}/after", b"y")
+
+
 @pytest.mark.parametrize(
     ("quota", "tight", "wide"),
     [

@@ -97,7 +97,10 @@ TRAPS: dict[int, Trap] = {
     ),
     22: Trap(
         "A topic without the prefix is delivered whole",
-        ("../rust_core/core/tests/topic_properties.rs::a_topic_from_outside_is_not_shortened",),
+        (
+            "../rust_core/core/tests/topic_properties.rs::a_topic_from_outside_is_not_shortened",
+            f"{_TRAP}topic_that_is_too_long_with_its_prefix_reaches_nobody",
+        ),
     ),
     23: Trap("Aliases stand for the client's topics", (f"{_E2E}aliases_hold_the_clients_own_topics",)),
     24: Trap(

@@ -123,6 +123,10 @@ impl Dispatcher {
         topic::validate_topic(inbound.topic, self.outlet.settings.max_topic_levels).ok()?;
         self.routed.clear();
         mountpoint::mount(inbound.mount.map_or("", |mount| &mount.prefix), inbound.topic, &mut self.routed);
+        if self.routed.len() > topic::MAX_TOPIC_BYTES {
+            // No packet can carry the whole name to a receiver outside of the namespace.
+            return None;
+        }
         let bucket = trie::generation_bucket(topic::first_level(&self.routed)).unwrap_or(0);
         let trie = hub.trie.read();
         let generation = hub.generations.of(bucket);
