@@ -2,7 +2,7 @@
 //!
 //! No slash is added: the mountpoint `n1` makes `n1t` of `t`. Special prefixes (`$share/g/`, `$queue/`, `$exclusive/`,
 //! `$delayed/N/`) stay in front and group names are never prefixed. Topics come validated; the mounted text may be
-//! longer than `MAX_TOPIC_BYTES`, which only a subscriber outside the namespace can meet.
+//! longer than `MAX_TOPIC_BYTES`, which no packet can carry: the engine refuses such a publication.
 
 use std::fmt;
 
