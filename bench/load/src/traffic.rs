@@ -189,12 +189,18 @@ fn drain(settings: &Settings, board: &Board, topology: &Topology) -> Result<(), 
         if received != seen.0 {
             seen = (received, Instant::now());
         }
-        if received >= expected || seen.1.elapsed() > QUIET {
+        // Duplicates count too, so that enough may have come while some are still on their way.
+        let patience = if received >= expected {
+            STEP * 10
+        } else {
+            QUIET
+        };
+        if seen.1.elapsed() > patience {
             break;
         }
         thread::sleep(STEP);
     }
-    // Acknowledgements, and duplicates that would come now.
+    // Acknowledgements that would come now.
     thread::sleep(STEP * 10);
     Ok(())
 }
