@@ -9,6 +9,8 @@ import pytest
 from admin import resource
 from admin.codes import CODES
 from admin.middleware.errors import ApiError, render
+from admin.routes import login
+from admin.table import Row
 from pybroker.errors import BrokerError, ConfigError, NotAuthorized, QuotaExceeded, Refused, StoreError
 
 
@@ -46,6 +48,10 @@ def test_further_fields_stand_beside_code_and_message() -> None:
     }
 
 
+def _row(body_limit: int) -> Row:
+    return msgspec.structs.replace(login.ROWS[0], body_limit=body_limit)
+
+
 class _Request:
     """A request whose body comes as a test likes; the transport of the tests would read it whole first."""
 
@@ -65,7 +71,7 @@ async def test_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPat
         await asyncio.Event().wait()
 
     with pytest.raises(Refused) as caught:
-        await resource._read(_Request(never()), 10)  # type: ignore[arg-type]  # a double
+        await resource._read(_Request(never()), _row(10))  # type: ignore[arg-type]  # a double
     assert caught.value.code == "REQUEST_TIMEOUT"
 
 
@@ -75,5 +81,5 @@ async def test_body_without_a_length_is_counted() -> None:
             yield b"x" * 100
 
     with pytest.raises(Refused) as caught:
-        await resource._read(_Request(endless()), 1_000)  # type: ignore[arg-type]  # a double
+        await resource._read(_Request(endless()), _row(1_000))  # type: ignore[arg-type]  # a double
     assert caught.value.code == "PAYLOAD_TOO_LARGE"
