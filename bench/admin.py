@@ -2,124 +2,74 @@
 
     python -m bench.admin --output bench/results/admin.json
 
-A fresh broker holds thousands of idle connections. Quiet and busy spans alternate. In a busy one, one operator lists
+A fresh broker holds thousands of idle connections. Quiet and busy spans take turns. In a busy one, one operator lists
 all clients page by page, one exports them in the largest pages, and ten log in at once, all again and again. Operators
-run at a lower priority than the broker: they stand for other machines.
+and clients stand for other machines: the former take only time that nobody else wants, the latter wait for nobody.
 """
 
 import argparse
-import contextlib
 import http.client
 import json
 import multiprocessing
-import os
-import shlex
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import peer as peers
-from bench.run import LoadFailedError, commit, in_background, machine
+from bench import beside
+from bench.run import in_background
 
-_ROOT = Path(__file__).parent.parent
-_PASSWORD = "Bench-password-1"
 _RATE = 1_000
 _LOGINS = 10
 _PAGE = 100
 _EXPORT_PAGE = 10_000
-_NICE = 10
-
-Figures = Mapping[str, float]
 
 
 def main() -> int:
     """Measure, write the results file; 1 if busy operators more than double the latency."""
     options = _parse()
-    peers.raise_file_limit()
     results = measure(options)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(markdown(results))
-    print(f"written: {options.output}")
+    beside.write(results, options.output, markdown(results))
     return int(results["ratio"] > 2)
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure messages beside administration.")
+    parser = beside.parser("Measure messages beside administration.", "admin", repeat=10, seconds=3.0)
     parser.add_argument("--connections", type=int, default=19_000, help="idle ones")
-    parser.add_argument("--repeat", type=int, default=5, help="quiet and busy spans")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of a span")
-    parser.add_argument("--load", type=Path, default=_ROOT / "target/release/pybroker-load")
-    parser.add_argument("--pybroker", default=f"{shlex.quote(sys.executable)} -m pybroker", help="command")
-    parser.add_argument("--output", type=Path, default=_ROOT / "build/bench-admin.json")
     return parser.parse_args()
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the results of one broker."""
-    broker = peers.load("pybroker:administered", {"pybroker": options.pybroker})
-    spans: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        certificates = peers.Certificates.create(Path(folder))
-        with peers.running(broker, "administered", certificates) as running:
-            target = ["--target", f"127.0.0.1:{running.ports['tcp_port']}", "--pid", str(running.pid)]
-            idle = ["idle", "--connections", str(options.connections), "--subscribe", "--duration", "2400"]
-            port = running.ports["other_port"]
-            with in_background(options.load, [*idle, *target, "--prefix", "idle", "--warmup", "0"]):
-                lists = _time_lists(port)
-                for _ in range(options.repeat):
-                    spans.append({"operators": "quiet", **pair(options.load, options.seconds, target)})
-                    spans.append(
-                        {"operators": "busy", **_while_busy(port, lambda: pair(options.load, options.seconds, target))}
-                    )
-    quiet, busy = (_median(spans, name) for name in ("quiet", "busy"))
+    with beside.broker(options.pybroker, "administered") as running:
+        target = ["--target", f"127.0.0.1:{running.ports['tcp_port']}", "--pid", str(running.pid)]
+        idle = ["idle", "--connections", str(options.connections), "--subscribe", "--duration", "2400"]
+        port = running.ports["other_port"]
+
+        def quiet() -> dict[str, float]:
+            return beside.pair(options.load, _RATE, options.seconds, target)
+
+        with in_background(options.load, [*idle, *target, "--prefix", "idle", "--warmup", "0"]):
+            lists = _time_lists(port)
+            spans = beside.take_turns(options.repeat, {"quiet": quiet, "busy": lambda: _while_busy(port, quiet)})
     return {
-        "machine": machine(),
-        "commit": commit(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "settings": {
-            "connections": options.connections,
-            "rate_per_s": _RATE,
-            "seconds": options.seconds,
-            "repeat": options.repeat,
-            "logins_at_once": _LOGINS,
-            "operators_nice": _NICE,
-        },
-        "quiet": quiet,
-        "busy": busy,
+        **beside.circumstances(
+            connections=options.connections,
+            rate_per_s=_RATE,
+            seconds=options.seconds,
+            repeat=options.repeat,
+            logins_at_once=_LOGINS,
+        ),
+        "quiet": beside.medians(spans, "quiet"),
+        "busy": beside.medians(spans, "busy"),
         # Transit: what the generator's own delay adds on a crowded machine is not the broker's.
-        "ratio": busy["transit_p99_us"] / quiet["transit_p99_us"],
+        "ratio": beside.ratio(spans, "busy", "quiet", "transit_p99_us"),
         "lists_ms": lists,
         "spans": spans,
     }
-
-
-def pair(load: Path, seconds: float, target: Sequence[str]) -> dict[str, float]:
-    """Return the latency of one publisher and one subscriber on a schedule.
-
-    Args:
-        load: the load generator.
-        seconds: how long it is measured.
-        target: where the broker is, as options of the generator.
-    """
-    command = [str(load), "paced", "--shape", "pairs", "--rate", str(_RATE), *target]
-    command += ["--duration", str(seconds), "--warmup", "0.5"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    with contextlib.suppress(OSError):
-        # The clients stand for other machines: neither operators nor the broker take their time.
-        os.sched_setscheduler(process.pid, os.SCHED_FIFO, os.sched_param(1))
-    output, _ = process.communicate(timeout=300)
-    if process.returncode != 0:
-        raise LoadFailedError("the load generator failed")
-    figures = json.loads(output)["figures"]
-    wanted = ("latency_p50_us", "latency_p99_us", "transit_p50_us", "transit_p99_us", "lateness_p99_us", "lost")
-    return {name: figures[name] for name in wanted if name in figures}
 
 
 def _while_busy(port: int, work: Callable[[], dict[str, float]]) -> dict[str, float]:
@@ -142,10 +92,9 @@ def _while_busy(port: int, work: Callable[[], dict[str, float]]) -> dict[str, fl
 
 def _operate(port: int, stopping: Any, counts: Any) -> None:
     """Be the operators, in a process of their own, until told to stop; says when it begins and what was done."""
-    # A session has its own share of the machine, as far as the system groups processes by it.
-    os.setsid()
-    os.nice(_NICE)
-    token = log_in(port)
+    beside.step_aside()
+    api = beside.Api(port)
+    token = api.log_in()
     done = {"pages": 0, "exports": 0, "logins": 0}
     together = threading.Barrier(_LOGINS)
 
@@ -171,7 +120,7 @@ def _operate(port: int, stopping: Any, counts: Any) -> None:
                 together.wait(10)
             except threading.BrokenBarrierError:
                 return
-            log_in(port)
+            api.log_in()
             done["logins"] += 1
 
     threads = [threading.Thread(target=work) for work in (list_pages, export, *[log_in_together] * _LOGINS)]
@@ -187,7 +136,7 @@ def _operate(port: int, stopping: Any, counts: Any) -> None:
 
 def _time_lists(port: int) -> dict[str, float]:
     """Return milliseconds of lists without other load, the median of 20."""
-    client, token = http.client.HTTPConnection("127.0.0.1", port), log_in(port)
+    client, token = http.client.HTTPConnection("127.0.0.1", port), beside.Api(port).log_in()
     paths = {
         "first_page": "/clients?limit=100",
         "last_page": "/clients?limit=100&page=190",
@@ -215,22 +164,6 @@ def _get(client: http.client.HTTPConnection, path: str, token: str) -> bytes:
     if reply.status != 200:
         raise RuntimeError(f"{path}: {reply.status} {body[:200]!r}")
     return body
-
-
-def log_in(port: int) -> str:
-    """Return the header of a fresh token."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    body = json.dumps({"username": "admin", "password": _PASSWORD})
-    client.request("POST", "/api/v5/login", body, {"content-type": "application/json"})
-    reply = json.loads(client.getresponse().read())
-    client.close()
-    return f"Bearer {reply['token']}"
-
-
-def _median(spans: Sequence[Mapping[str, Any]], operators: str) -> dict[str, float]:
-    chosen = [span for span in spans if span["operators"] == operators]
-    names = [name for name in chosen[0] if name != "operators"]
-    return {name: round(statistics.median(span[name] for span in chosen), 1) for name in names}
 
 
 def section(folder: Path) -> str:

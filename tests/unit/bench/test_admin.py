@@ -30,8 +30,3 @@ def test_section_shows_both_spans_and_their_ratio(tmp_path: Path) -> None:
     assert "| latency p99, us | 200 | 300 |" in text
     assert "Transit p99 busy to quiet: 1.50 (bound 2); load average when it began: 0" in text
     assert "first page 4.2" in text
-
-
-def test_median_is_taken_of_each_figure_by_itself() -> None:
-    spans = [{"operators": "busy", "a": value, "b": -value} for value in (1, 5, 2)]
-    assert admin._median([*spans, {"operators": "quiet", "a": 9, "b": 9}], "busy") == {"a": 2, "b": -2}
