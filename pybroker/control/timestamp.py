@@ -11,6 +11,9 @@ INFINITY = "infinity"
 _SECONDS_END = 100_000_000_000
 _MAX_DIGITS = 20
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_EARLIEST_S = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+_LATEST_S = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
+"""First and last second of the years 1 to 9999, in UTC."""
 
 
 def render_s(seconds: int) -> str:
@@ -49,7 +52,8 @@ def parse_us(value: str | int, field: str) -> int:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None or "T" not in value.upper():
             raise ValueError
-        return (moment - _EPOCH) // timedelta(microseconds=1)
+        # Beyond the years 1 to 9999 in UTC this fails: such a time could be stored and never be shown.
+        return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
     except (ValueError, OverflowError):
         raise Refused("BAD_REQUEST", f"{field} is no RFC 3339 time: {value!r}") from None
 
@@ -64,5 +68,10 @@ def parse_expiry_s(value: str | int, field: str) -> int | None:
 
 
 def _local(us: int) -> datetime:
+    """Return a time with the offset of this machine, or in UTC where the offset leads out of the years 1 to 9999."""
     seconds, rest = divmod(us, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest).astimezone()
+    moment = datetime.fromtimestamp(min(max(seconds, _EARLIEST_S), _LATEST_S), UTC).replace(microsecond=rest)
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError):
+        return moment

@@ -1,6 +1,7 @@
 """Times as texts and back."""
 
 import re
+import time
 
 import pytest
 
@@ -38,6 +39,26 @@ def test_texts_and_epochs_are_read(value: str | int, us: int) -> None:
 def test_anything_else_is_refused_with_its_field(value: str | int) -> None:
     with pytest.raises(Refused, match="expired_at"):
         parse_us(value, "expired_at")
+
+
+@pytest.mark.parametrize("value", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+23:59"])
+def test_time_outside_of_the_calendar_is_refused(value: str) -> None:
+    with pytest.raises(Refused, match="until is no RFC 3339 time"):
+        parse_us(value, "until")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_every_time_that_is_accepted_or_stored_is_shown(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        for text in ("9999-12-31T23:59:59+00:00", "0001-01-01T00:00:00+00:00"):
+            assert parse_us(render_us(parse_us(text, "x")), "x") == parse_us(text, "x")
+        assert render_s(10**12).startswith("9999-12-31T")
+        assert render_s(-(10**12)).startswith("0001-01-01T")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_infinity_is_never() -> None:
