@@ -158,6 +158,8 @@ def _decode(exchange: Exchange, row: Row) -> Any:
         raise Refused("UNSUPPORTED_MEDIA_TYPE", "content-type:application/json Required")
     try:
         return msgspec.json.decode(exchange.body or b"{}", type=row.request)
+    except UnicodeDecodeError:
+        raise Refused("BAD_REQUEST", "JSON is not UTF-8") from None
     except msgspec.MsgspecError as error:
         raise Refused("BAD_REQUEST", str(error)) from None
     except RecursionError:

@@ -1,7 +1,8 @@
 """One spelling for every path, so that routing, rights and audit cannot disagree about what was asked.
 
 Segments are split before they are decoded: an encoded slash stays inside its segment. Dot segments are resolved after
-decoding. Empty segments stay, and match no route.
+decoding. Empty segments stay, and match no route; a dot segment at the end leaves one (RFC 3986, 5.2.4). So what is
+done to one thing that is named `..` is never done to the whole list instead.
 """
 
 from urllib.parse import quote, unquote_to_bytes
@@ -32,6 +33,7 @@ class CanonicalPath:
 def canonical(raw: bytes) -> str:
     """Return the path in its one spelling; a path that is no UTF-8 becomes one that nothing matches."""
     kept: list[str] = []
+    segment = ""
     for part in raw.split(b"?", 1)[0].split(b"/")[1:]:
         try:
             segment = unquote_to_bytes(part).decode("utf-8")
@@ -42,4 +44,6 @@ def canonical(raw: bytes) -> str:
                 kept.pop()
         elif segment != ".":
             kept.append(quote(segment, safe=""))
+    if segment in (".", ".."):
+        kept.append("")
     return "/" + "/".join(kept)

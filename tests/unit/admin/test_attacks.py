@@ -19,6 +19,8 @@ from tests.support.admin import ADMIN, Api
         (b"/api/v5/clients/%2e%2E/users", "/api/v5/users"),
         (b"/api/v5/./users", "/api/v5/users"),
         (b"/../../etc/passwd", "/etc/passwd"),
+        (b"/api/v5/banned/clientid/%2e%2e", "/api/v5/banned/"),
+        (b"/api/v5/trace/.", "/api/v5/trace/"),
         (b"/api/v5//users", "/api/v5//users"),
         (b"/api/v5/topics/t%2F1", "/api/v5/topics/t%2F1"),
         (b"/api/v5/users/a%40b", "/api/v5/users/a%40b"),
@@ -43,6 +45,14 @@ async def test_scope_is_that_of_the_route_that_answers(api: Api, path: str) -> N
 async def test_other_spellings_lead_nowhere(api: Api, path: str) -> None:
     reply = await api.call("GET", path, auth=await api.log_in(), headers={"accept": "application/json"})
     assert (reply.status_code, reply.json()["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("path", ["/banned/clientid/%2e%2e", "/banned/%2E"])
+async def test_name_of_dots_does_not_stand_for_the_whole_list(api: Api, path: str) -> None:
+    auth = await api.log_in()
+    await api.call("POST", "/banned", {"as": "clientid", "who": "c"}, auth=auth)
+    assert (await api.call("DELETE", path, auth=auth)).status_code == 404
+    assert len((await api.call("GET", "/banned", auth=auth)).json()["data"]) == 1
 
 
 async def test_encoded_slash_stays_in_its_segment(api: Api) -> None:
@@ -71,6 +81,8 @@ async def test_wrong_method_is_told_before_anything_else(api: Api) -> None:
         (b"{", "application/json", 400, "BAD_REQUEST"),
         (b"[]", "application/json", 400, "BAD_REQUEST"),
         (b"\xff", "application/json; charset=utf-8", 400, "BAD_REQUEST"),
+        (b'{"username":"\xff","password":"b"}', "application/json", 400, "BAD_REQUEST"),
+        (b'{"username":"a","password":"\xed\xa0\x80"}', "application/json", 400, "BAD_REQUEST"),
         (b"[" * 100_000, "application/json", 400, "BAD_REQUEST"),
         (b'{"username":' * 50_000, "application/json", 400, "BAD_REQUEST"),
         (b'{"username":"a","password":"b","extra":1}', "application/json", 400, "BAD_REQUEST"),
