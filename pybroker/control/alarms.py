@@ -12,7 +12,7 @@ from pybroker.clock import Clock
 from pybroker.control.configuration import Configuration
 from pybroker.errors import Refused
 from pybroker.persistence.records import AlarmRecord
-from pybroker.persistence.sqlite import Database
+from pybroker.persistence.sqlite import LARGEST_INTEGER, Database
 from pybroker.persistence.table import RecordTable, apply
 
 
@@ -129,7 +129,7 @@ class Alarms:
             rows = connection.execute(
                 "SELECT * FROM alarm_history WHERE deactivated_ms >= ? ORDER BY deactivated_ms DESC, id DESC "
                 "LIMIT ? OFFSET ?",
-                (since_ms, limit, offset),
+                (since_ms, limit, min(offset, LARGEST_INTEGER)),
             ).fetchall()
             total = connection.execute(
                 "SELECT count(*) FROM alarm_history WHERE deactivated_ms >= ?", (since_ms,)

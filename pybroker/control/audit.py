@@ -21,7 +21,7 @@ from pybroker.control.audit_chain import AuditRecord, AuditVerdict
 from pybroker.control.configuration import Configuration
 from pybroker.control.timestamp import render_us
 from pybroker.errors import Refused, StoreError
-from pybroker.persistence.sqlite import Database
+from pybroker.persistence.sqlite import LARGEST_INTEGER, Database
 
 logger = structlog.get_logger(__name__)
 
@@ -121,7 +121,7 @@ class AuditLog:
             count = connection.execute(f"SELECT count(*) FROM audit WHERE {where}", values).fetchone()[0]
             rows = connection.execute(
                 f"SELECT * FROM audit WHERE {where} ORDER BY seq DESC LIMIT ? OFFSET ?",
-                (*values, limit, (page - 1) * limit),
+                (*values, limit, min((page - 1) * limit, LARGEST_INTEGER)),
             )
             return AuditPage(records=[audit_chain.read(row) for row in rows], count=count)
 
@@ -180,4 +180,10 @@ def _condition(wanted: AuditFilter) -> tuple[str, tuple[str | int, ...]]:
     """Return a WHERE clause and its values."""
     given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not None}
     clauses = [_BOUNDS.get(name, f"{name} = ?") for name in given]
-    return " AND ".join(clauses) or "1", tuple(given.values())
+    values = (_bounded(value) if isinstance(value, int) else value for value in given.values())
+    return " AND ".join(clauses) or "1", tuple(values)
+
+
+def _bounded(number: int) -> int:
+    """Return the nearest number that SQLite takes; no record has one beyond it."""
+    return max(-LARGEST_INTEGER, min(number, LARGEST_INTEGER))

@@ -19,6 +19,9 @@ from pybroker.persistence.migrate import MIGRATIONS, Migration, migrate
 FILE_NAME = "pybroker.db"
 """Name of the database in the data folder."""
 
+LARGEST_INTEGER = (1 << 63) - 1
+"""What a column or a parameter of a statement may hold; Python's numbers have no end."""
+
 _BUSY_MS = 5_000
 _OWNER_ONLY = 0o600
 

@@ -33,6 +33,12 @@ async def test_alarm_is_active_until_it_is_cleared_and_history_then(api: Api) ->
     assert "deactivate_at" in past
 
 
+@pytest.mark.parametrize("activated", ["true", "false"])
+async def test_page_behind_every_number_is_empty(api: Api, activated: str) -> None:
+    body = await listed(api, f"?activated={activated}&page={10**30}")
+    assert (body["data"], body["meta"]["hasnext"]) == ([], False)
+
+
 async def test_alarm_that_is_raised_again_keeps_its_beginning(api: Api) -> None:
     await api.control.alarms.activate("hot", "first", {})
     api.clock.advance(1_000)
