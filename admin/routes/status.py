@@ -17,6 +17,7 @@ async def show_status(call: Call[NoBody, StatusQuery]) -> Response:
     if call.query.format == "json":
         body = Status(
             node_name=about.node,
+            cluster=about.cluster,
             broker_status="started" if runs else "stopped",
             app_status="running" if runs else "not_running",
         )

@@ -13,5 +13,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the broker serves clients; no version is told to strangers."""
 
     node_name: str
+    cluster: str
     broker_status: str
     app_status: str

@@ -1,6 +1,6 @@
 """Subscriptions and topics."""
 
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
@@ -13,7 +13,7 @@ class SubscriptionQuery(PageQuery, frozen=True, kw_only=True):
 
     node: str | None = None
     clientid: str | None = None
-    qos: int | None = None
+    qos: Annotated[int, msgspec.Meta(ge=0, le=2)] | None = None
     topic: str | None = None
     match_topic: str | None = None
     share_group: str | None = None

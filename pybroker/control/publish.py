@@ -125,6 +125,9 @@ class Publisher:
 
 
 def _encode(message: Outgoing) -> bytes:
+    response_topic = message.response_topic
+    if response_topic == "" or not {"+", "#"}.isdisjoint(response_topic or ""):  # [MQTT5-3.3.2-14]
+        raise Refused("BAD_REQUEST", f"properties.response_topic must be a topic name: {response_topic!r}")
     try:
         return encode_properties(
             payload_format=message.payload_format,

@@ -92,6 +92,8 @@ async def test_message_that_cannot_be_published_says_why(
         {"topic": "t", "payload": "", "qos": 3},
         {"topic": "t", "payload": "", "properties": {"payload_format_indicator": 2}},
         {"topic": "t", "payload": "", "properties": {"content_type": "a\0"}},
+        {"topic": "t", "payload": "", "properties": {"response_topic": "a/#"}},
+        {"topic": "t", "payload": "", "properties": {"response_topic": ""}},
         {"topic": "t", "payload": "", "nonsense": 1},
     ],
 )

@@ -33,4 +33,4 @@ async def test_stopping_broker_is_unavailable(tmp_path: Path) -> None:
 async def test_status_as_json(tmp_path: Path, runs: bool, state: str, app: str) -> None:
     async with open_api(config_with(tmp_path), runs=runs) as api:
         reply = await api.client.get("/api/v5/status?format=json")
-    assert reply.json() == {"node_name": _NODE, "broker_status": state, "app_status": app}
+    assert reply.json() == {"node_name": _NODE, "cluster": "pybroker", "broker_status": state, "app_status": app}

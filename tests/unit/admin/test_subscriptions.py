@@ -58,6 +58,7 @@ async def test_filters(api: Api, query: str, expected: set[str]) -> None:
         ("match_topic=$share/g/t", 400, "INVALID_PARAMETER"),
         ("match_topic=a/%23/b", 400, "INVALID_PARAMETER"),
         ("limit=0", 400, "BAD_REQUEST"),
+        ("qos=3", 400, "BAD_REQUEST"),
         ("node=x@y", 500, "NODE_DOWN"),
     ],
 )
