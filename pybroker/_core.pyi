@@ -805,9 +805,16 @@ class Engine:
         """
 
     def drop_namespace(self, name: str) -> bool:
-        """End the configuration: its limits, for live connections too, and its counters. Returns whether it had one.
+        """Delete a namespace: its limits, for live connections too, and its counters. Returns whether there was one.
 
-        Sessions and retained messages stay.
+        Its sessions stay, but nothing that they publish is retained or delayed any more. Who comes by the name from
+        then on is in a new one.
+        """
+
+    def empty_namespace(self, name: str, mountpoint: str) -> int:
+        """Drop what clients of a namespace, deleted or not, have left: retained and delayed messages, and those of
+        anybody whose topic as routed begins with `mountpoint` (empty: none). Returns how many. O(all of them), GIL
+        released.
         """
 
     def namespace_stats(self, name: str) -> dict[str, int]:

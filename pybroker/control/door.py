@@ -50,7 +50,7 @@ from pybroker.control.traces import Traces
 from pybroker.control.users import Users
 from pybroker.persistence.records import UserRecord
 from pybroker.persistence.sqlite import Database
-from pybroker.persistence.table import Change, RecordTable
+from pybroker.persistence.table import Change, RecordTable, apply
 
 __all__ = ["EDITION", "About", "Control", "open_control"]
 
@@ -100,13 +100,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap_failure: str | None = None
 
     async def remove_namespace(self, namespace: str) -> None:
-        """Delete a managed namespace with its users, their tokens, its keys, MQTT users and access rules."""
+        """Delete what belongs to a namespace: users, their tokens, keys, MQTT users, access rules and traces."""
         users, keys = self.users.removing_namespace(namespace), self.api_keys.removing_namespace(namespace)
         mqtt_users = self.authentication.users.removing_namespace(namespace)
         traces = self.traces.removing_namespace(namespace)
 
         async def remove(lists: Sequence[Change]) -> None:
-            await self.namespaces.remove(namespace, *users, *keys, *mqtt_users, *traces, *lists)
+            await apply(self.database, *users, *keys, *mqtt_users, *traces, *lists)
 
         await self.authorization.rules.remove_namespace(namespace, remove)
         self.authentication.users.forget_namespace(namespace)

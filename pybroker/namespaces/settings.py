@@ -51,6 +51,11 @@ class NamespaceSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Whether clients of any zone have their client id overridden."""
         return self.general.override is not None or any(rules.override is not None for rules in self.zones.values())
 
+    @property
+    def has_mountpoints(self) -> bool:
+        """Whether topics of clients of any zone lie below their namespace."""
+        return self.general.is_mountpoint or any(rules.is_mountpoint for rules in self.zones.values())
+
 
 class SettingsCompiler:
     """Compiles configurations; the parser is built when the first expression is met.

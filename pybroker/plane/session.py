@@ -15,7 +15,7 @@ from pybroker.plane.rights import RightsEnds
 from pybroker.plane.subject import subject_of
 from pybroker.plane.will import Wills, delay_s_of
 from pybroker.ports import Applicant, Authorizer
-from pybroker.types import ClientId
+from pybroker.types import ClientId, Namespace
 
 SESSION_TAKEN_OVER = 0x8E
 ADMINISTRATIVE_ACTION = 0x98
@@ -91,7 +91,8 @@ class Sessions:
             self._end_replaced(conn)
         session.conn = OFFLINE
         session.disconnected_at_ms = self._clock.wall_ms()
-        if final_expiry_s >= 0:
+        # One that ends with its connection, as one that was kicked does, is not prolonged. [MQTT5-3.14.2-2]
+        if final_expiry_s >= 0 and session.expiry_s != 0:
             session.expiry_s = min(final_expiry_s, self.max_expiry_s)
         if not sends_will:
             session.will = None
@@ -132,6 +133,10 @@ class Sessions:
         elif ends:
             self._end(session, self._events.session_terminated)
         return True
+
+    def forget_wills(self, namespace: Namespace) -> None:
+        """Send no will any more of the sessions of a namespace that have ended, though access control still thinks."""
+        self._wills.forget(namespace)
 
     def stop(self) -> None:
         """Set no timer any more; sessions and delayed wills end with the process."""

@@ -49,7 +49,7 @@ class Wills:
         spawn: starts a supervised task, for a will that a remote source must judge.
     """
 
-    __slots__ = ("_authorizer", "_engine", "_parted", "_registry", "_spawn")
+    __slots__ = ("_authorizer", "_awaited", "_engine", "_parted", "_registry", "_spawn")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Wills:
         self._authorizer = authorizer
         self._spawn = spawn
         self._parted: dict[int, PartedWill] = {}
+        self._awaited: dict[int, PartedWill] = {}
 
     def __len__(self) -> int:
         """Return how many wills wait for the end of a connection that was taken over."""
@@ -99,6 +100,12 @@ class Wills:
         session.will = None
         self._publish(self._parted_from(session, will))
 
+    def forget(self, namespace: Namespace) -> None:
+        """Send none of the wills of a namespace that wait for the end of a connection or for a remote source."""
+        for waiting in (self._parted, self._awaited):
+            for key in [key for key, parted in waiting.items() if parted.namespace == namespace]:
+                del waiting[key]
+
     def _parted_from(self, session: Session, will: Will) -> PartedWill:
         subject = self._engine.subject(session.slot)
         return PartedWill(will, session.client_id, session.mountpoint, session.namespace, subject)
@@ -109,6 +116,7 @@ class Wills:
         if isinstance(reason, int):
             self._conclude(parted, reason)
         else:
+            self._awaited[id(parted)] = parted
             self._spawn("authorize_will", self._finish(parted, reason))
 
     async def _finish(self, parted: PartedWill, awaited: Awaitable[int]) -> None:
@@ -116,7 +124,8 @@ class Wills:
         try:
             reason = await awaited
         finally:
-            self._conclude(parted, reason)
+            if self._awaited.pop(id(parted), None) is not None:
+                self._conclude(parted, reason)
 
     def _conclude(self, parted: PartedWill, reason: int) -> None:
         will, client_id = parted.will, parted.client_id

@@ -7,6 +7,7 @@ __all__ = ["ABSENT", "DECISIONS", "TRAPS"]
 _E2E = "e2e/test_namespaces.py::test_"
 _TRAP = "e2e/test_namespace_traps.py::test_"
 _MT = "unit/admin/test_mt.py::test_"
+_MT_DELETE = "unit/admin/test_mt_delete.py::test_"
 _GATE = "unit/namespaces/test_gate.py::test_"
 _RESOLVE = "unit/namespaces/test_resolve.py::test_"
 _CONNECT = "unit/plane/test_connect.py::test_"
@@ -140,14 +141,14 @@ TRAPS: dict[int, Trap] = {
         "Creating twice is 400, while kicking 409",
         (
             f"{_MT}creating_an_existing_namespace_is_a_bad_request",
-            f"{_MT}kicking_goes_in_batches_and_one_at_a_time",
+            f"{_MT_DELETE}kicking_goes_in_batches_and_one_at_a_time",
         ),
     ),
     31: Trap(
         "Deleting unknown and implicit namespaces works",
         (
-            f"{_MT}deleting_an_unknown_namespace_is_no_error",
-            f"{_MT}deleting_an_implicit_namespace_ends_its_sessions",
+            f"{_MT_DELETE}deleting_an_unknown_namespace_is_no_error",
+            f"{_MT_DELETE}deleting_an_implicit_namespace_ends_its_sessions",
         ),
     ),
     32: Trap("A full last page has no link", (f"{_MT}page_that_is_exactly_full_has_no_link",)),
@@ -202,8 +203,9 @@ TRAPS: dict[int, Trap] = {
     42: Trap(
         "Made again it starts with nothing",
         (
-            f"{_MT}namespace_that_is_created_again_starts_with_nothing",
+            f"{_MT_DELETE}namespace_that_is_created_again_starts_with_nothing",
             f"{_LIMITS}a_namespace_that_is_made_again_counts_from_zero",
+            "e2e/test_namespace_deletion.py::test_new_namespace_of_a_name_finds_nothing_of_the_former_one",
         ),
     ),
     43: Trap("One bad entry of an import changes nothing", (f"{_MT}bulk_import_with_one_bad_entry_changes_nothing",)),

@@ -1,16 +1,21 @@
-"""Ending all sessions of a namespace: in batches, with a pause after each, one run for a namespace at a time."""
+"""Ending all sessions of a namespace: in batches, with a pause after each, one run for a namespace at a time.
+
+A run is over when the sessions have ended, not when that was asked for: until then their wills may come.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from pybroker.control.plane import Plane
 from pybroker.errors import Refused
 from pybroker.namespaces.registry import Tenant
-from pybroker.types import ClientId
 
 BATCH = 1_000
 PAUSE_S = 0.25
 """Pause after each batch. Contract: namespaces, 5.5."""
+
+LOOK_S = 0.05
+"""Pause between two looks at connections that are still being closed."""
 
 
 class Kicker:
@@ -39,8 +44,19 @@ class Kicker:
         name = str(tenant.name)
         if name in self._running:
             raise Refused("CONFLICT", "Kick process already underway")
-        client_ids = [session.client_id for session in tenant.sessions]
-        self._running[name] = asyncio.get_running_loop().create_task(self._run(tenant, client_ids))
+        self._begin(name, self._end_all(tenant))
+
+    def start_last(self, tenant: Tenant, finish: Callable[[], Awaitable[None]]) -> None:
+        """End every session that a namespace has, after those that are being ended, and then finish its deletion."""
+
+        async def work() -> None:
+            if former is not None:
+                await asyncio.wait([former])
+            await self._end_all(tenant)
+            await finish()
+
+        former = self._running.get(str(tenant.name))
+        self._begin(str(tenant.name), work())
 
     async def settle(self) -> None:
         """Wait until nothing is being done any more."""
@@ -51,14 +67,25 @@ class Kicker:
         for task in self._running.values():
             task.cancel()
 
-    async def _run(self, tenant: Tenant, client_ids: list[ClientId]) -> None:
-        try:
-            for start in range(0, len(client_ids), BATCH):
-                if start:
-                    await self._pause(PAUSE_S)
-                for client_id in client_ids[start : start + BATCH]:
-                    # One that has gone to another namespace meanwhile is left alone.
-                    if tenant.places.get(client_id) is not None:
-                        self._plane.sessions.kick(client_id)
-        finally:
-            del self._running[str(tenant.name)]
+    def _begin(self, name: str, work: Coroutine[object, object, None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            finally:
+                if self._running.get(name) is task:
+                    del self._running[name]
+
+        task = self._running[name] = asyncio.get_running_loop().create_task(run())
+
+    async def _end_all(self, tenant: Tenant) -> None:
+        sessions = list(tenant.sessions)
+        for start in range(0, len(sessions), BATCH):
+            if start:
+                await self._pause(PAUSE_S)
+            for session in sessions[start : start + BATCH]:
+                # One that has gone to another namespace meanwhile is left alone.
+                if tenant.places.get(session.client_id) is not None:
+                    self._plane.sessions.kick(session.client_id)
+        for session in sessions:
+            while tenant.places.get(session.client_id) is session:
+                await self._pause(LOOK_S)

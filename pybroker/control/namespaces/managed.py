@@ -21,7 +21,7 @@ from pybroker.namespaces.rate import TokenBucket
 from pybroker.namespaces.registry import Tenant
 from pybroker.persistence.records import NamespaceRecord
 from pybroker.persistence.sqlite import Database
-from pybroker.persistence.table import Change, RecordTable, apply
+from pybroker.persistence.table import RecordTable, apply
 from pybroker.plane.attributes import can_be_mountpoint
 from pybroker.types import Namespace
 
@@ -185,11 +185,22 @@ class ManagedNamespaces:
             self._plane.namespaces.tenants.unmanage(Namespace(name))
             self._plane.engine.drop_namespace(name)
 
-    async def remove(self, name: str, *with_it: Change) -> None:
-        """Delete a namespace and, in the same transaction, what belongs to it."""
-        await apply(self._database, self.table.remove(name), *with_it)
-        self._plane.namespaces.tenants.unmanage(Namespace(name))
-        self._plane.engine.drop_namespace(name)
+    async def clear(self, name: str) -> None:
+        """Drop what the clients of a namespace have published before it was deleted, or while they were ended.
+
+        Nothing of that must reach a namespace that takes the name later.
+        """
+        self._plane.sessions.forget_wills(Namespace(name))
+        mountpoint = f"{name}/" if self._plane.namespaces.settings.has_mountpoints else ""
+        dropped = await asyncio.to_thread(self._plane.engine.empty_namespace, name, mountpoint)
+        if dropped:
+            logger.info("namespace_messages_dropped", namespace=name, messages=dropped)
+
+    async def lift(self, name: str) -> None:
+        """Free the name of a namespace of which nothing is left."""
+        record = self.table.get(name)
+        if record is not None and record.is_deleted:
+            await apply(self._database, self.table.remove(name))
 
     def follow(self, before: Config, after: Config) -> None:
         """Take over what a changed configuration says about every namespace."""

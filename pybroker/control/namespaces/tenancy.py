@@ -1,7 +1,8 @@
 """What operators do with namespaces: look at them, empty them, delete them.
 
-Deleting closes a namespace at once and removes what belongs to it in one transaction; until that is done a tombstone
-keeps its name, also over a restart. The alarms of its quotas are raised and cleared here.
+Deleting closes a namespace at once and removes what belongs to it in one transaction; then, in the background, its
+sessions end and what they have left behind goes. Until all of that is done a tombstone keeps its name, also over a
+restart. The alarms of its quotas are raised and cleared here.
 """
 
 from collections import Counter
@@ -67,16 +68,17 @@ class Tenancy:
         self._tenants = plane.namespaces.tenants
         self._lists = lists
         self._alarms = alarms
-        self._remove: Callable[[str], Awaitable[None]] = managed.remove
+        self._remove: Callable[[str], Awaitable[None]] = managed.lift
         self._users = users
         plane.events.quota_crossed.listen(self._on_quota)
 
     async def attach(self, remove: Callable[[str], Awaitable[None]]) -> None:
-        """Take what removes all that belongs to a namespace, and finish what was not finished before the restart."""
+        """Take what removes all records of a namespace, and finish what was not finished before the restart."""
         self._remove = remove
         for name in self.managed.tombstones:
             logger.info("namespace_removal_resumed", namespace=name)
             await remove(name)
+            await self._finish(name)
 
     # Known and managed ones
 
@@ -159,10 +161,12 @@ class Tenancy:
             StoreError: it is closed, but what belongs to it is still there; deleting it again, or a restart, goes on.
         """
         await self.managed.bury(name)
-        tenant = self._tenants.known(name)
-        if tenant is not None and tenant.session_count and not self.kicker.is_running(name):
-            self.kicker.start(tenant)
         await self._remove(name)
+        tenant = self._tenants.known(name)
+        if tenant is not None and tenant.session_count:
+            self.kicker.start_last(tenant, lambda: self._finish(name))
+        elif not self.kicker.is_running(name):
+            await self._finish(name)
         for quota in ("max_sessions", "max_conn_rate", *_CORE_QUOTAS):
             self._alarms.clear_soon(_alarm(quota, name))
 
@@ -216,6 +220,11 @@ class Tenancy:
         if errors:
             raise BadSections(errors)
         return exported
+
+    async def _finish(self, name: str) -> None:
+        """Drop what the sessions of a deleted namespace have left, and free its name."""
+        await self.managed.clear(name)
+        await self.managed.lift(name)
 
     def _get(self, name: str) -> Tenant:
         tenant = self._tenants.known(name)

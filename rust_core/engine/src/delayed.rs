@@ -167,6 +167,17 @@ impl Delayed {
         self.waiting.retain(|_, message| message.origin.as_ref().is_none_or(|origin| &*origin.client_id != client_id));
     }
 
+    /// Drops all that clients of a namespace have published, and all that would be routed below a prefix; returns how
+    /// many. O(all).
+    pub fn remove_of_namespace(&mut self, name: &str, prefix: Option<&str>) -> usize {
+        let before = self.waiting.len();
+        self.waiting.retain(|_, message| {
+            let is_own = message.namespace.as_ref().is_some_and(|namespace| &*namespace.name == name);
+            !is_own && prefix.is_none_or(|prefix| !message.routed().starts_with(prefix))
+        });
+        before - self.waiting.len()
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -213,7 +224,14 @@ pub fn delay(hub: &Hub, out: &mut Outlet, inbound: &Inbound<'_>) -> Option<Reaso
         return Some(ReasonCode::NotAuthorized);
     }
     let waiting = DelayedMessage::new(inbound, topic, out.now_ms);
-    let Some(is_first) = hub.delayed.lock().push(waiting, at_ms, settings.max_delayed) else {
+    let mut delayed = hub.delayed.lock();
+    if inbound.namespace.is_some_and(|namespace| namespace.is_closed()) {
+        // It was deleted, and its clients are being disconnected.
+        return Some(ReasonCode::Success);
+    }
+    let is_first = delayed.push(waiting, at_ms, settings.max_delayed);
+    drop(delayed);
+    let Some(is_first) = is_first else {
         out.tally.count(Metric::MessagesDropped);
         out.tally.count(Metric::MessagesDroppedDelayedFull);
         return Some(ReasonCode::QuotaExceeded);

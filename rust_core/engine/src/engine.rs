@@ -194,11 +194,13 @@ impl Engine {
         }
         let mount = self.hub.mount(mountpoint);
         let live = session.and_then(|id| self.hub.session(id)).filter(|live| &*live.client_id == client_id);
+        // The session's own one may have been deleted, and another one have its name now.
+        let own = live.as_ref().and_then(|session| session.namespace.clone()).filter(|own| &*own.name == namespace);
+        let namespace = own.or_else(|| self.hub.namespaces.of(namespace));
         let origin = live.map_or_else(
             || Arc::new(Origin { client_id: client_id.into(), username: None }),
             |session| session.origin(),
         );
-        let namespace = self.hub.namespaces.of(namespace);
         let inbound = Inbound {
             topic: &will.topic,
             mount: mount.as_ref(),

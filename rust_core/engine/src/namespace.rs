@@ -107,6 +107,7 @@ pub struct Namespace {
     breached: AtomicU8,
     telling: Mutex<()>,
     is_counted: AtomicBool,
+    is_closed: AtomicBool,
     counters: ArcSwapOption<Counters>,
     events: Arc<Mailbox<Event>>,
 }
@@ -127,6 +128,7 @@ impl Namespace {
             breached: AtomicU8::new(0),
             telling: Mutex::new(()),
             is_counted: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             counters: ArcSwapOption::empty(),
             events,
         }
@@ -190,6 +192,17 @@ impl Namespace {
     #[must_use]
     pub fn counters(&self) -> Option<Arc<Counters>> {
         self.counters.load_full()
+    }
+
+    /// Takes note that it was deleted: nothing of its clients is kept any more.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Whether it was deleted. Exact for who keeps something under the lock under which the rest is then searched.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// Takes note of a new session.

@@ -64,19 +64,21 @@ impl Namespaces {
         namespace
     }
 
-    /// Configures a namespace; it stays until `drop`, also without clients.
+    /// Configures a namespace; it stays until [`Namespaces::drop`], also without clients.
     pub fn configure(&self, name: &str, limits: NamespaceLimits, is_counted: bool, now_ms: u64) {
         let namespace = self.made(name, true);
         namespace.set_counted(is_counted);
         namespace.set_limits(limits, now_ms);
     }
 
-    /// Ends the configuration: no limits for clients that are still there, no counters. False: it had none.
+    /// Deletes a namespace: for clients that are still there no limits and no counters, and nothing of them is kept.
+    /// Whoever comes by its name from then on is in another one. False: there was none.
     pub fn drop(&self, name: &str, now_ms: u64) -> bool {
-        let configured = self.known.write().get_mut(name).and_then(|entry| entry.configured.take());
-        let Some(namespace) = configured else {
+        let entry = self.known.write().remove(name);
+        let Some(namespace) = entry.and_then(|entry| entry.configured.or_else(|| entry.current.upgrade())) else {
             return false;
         };
+        namespace.close();
         namespace.replace_limits(Arc::clone(&self.unlimited), now_ms);
         namespace.set_counted(false);
         true
@@ -122,6 +124,16 @@ mod tests {
         assert!(namespaces.get("a").is_some_and(|namespace| namespace.is_counted()));
         assert!(namespaces.drop("a", 0) && !namespaces.drop("a", 0));
         assert!(namespaces.get("a").is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_comes_by_the_name_of_a_deleted_namespace_is_in_another_one() -> Result<(), std::io::Error> {
+        let namespaces = namespaces()?;
+        let former = namespaces.of("a");
+        assert!(namespaces.drop("a", 0));
+        let new = namespaces.of("a");
+        assert!(former.is_some_and(|former| former.is_closed()) && new.is_some_and(|new| !new.is_closed()));
         Ok(())
     }
 

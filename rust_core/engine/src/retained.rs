@@ -12,8 +12,8 @@ use pybroker_core::trie::Cursor;
 use crate::namespace::{Namespace, Quota};
 use crate::settings::Settings;
 
-/// Messages looked at under one lock while expired ones are searched.
-const EXPIRY_PAGE: usize = 10_000;
+/// Messages looked at under one lock while those to be removed are searched.
+const REMOVAL_PAGE: usize = 10_000;
 
 /// What storing a retained message came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Retained {
 
 impl Retained {
     /// Stores, replaces or (empty payload) clears; the check and the change are one step. [MQTT5-3.3.1-5]
+    ///
+    /// What the clients of a deleted namespace send until they are gone changes nothing.
     pub fn store(
         &self,
         message: &Arc<Message>,
@@ -49,6 +51,9 @@ impl Retained {
     ) -> Stored {
         let topic = message.topic();
         let mut index = self.index.write();
+        if owner.is_some_and(|owner| owner.is_closed()) {
+            return Stored::Yes;
+        }
         if message.payload().is_empty() {
             let old = index.remove(topic);
             self.note_removed(old.as_ref());
@@ -166,14 +171,27 @@ impl Retained {
         self.remove_all(&doomed)
     }
 
-    /// Removes what has expired; returns how many. Works in pages, so that publishers never wait long.
+    /// Removes what has expired; returns how many.
     pub fn expire(&self, now_ms: u64) -> usize {
+        self.remove_where(|held| held.message.is_expired(now_ms))
+    }
+
+    /// Removes what clients of a namespace have published, and whatever lies below a prefix; returns how many.
+    pub fn remove_of_namespace(&self, name: &str, prefix: Option<&str>) -> usize {
+        self.remove_where(|held| {
+            held.owner.as_ref().is_some_and(|owner| &*owner.name == name)
+                || prefix.is_some_and(|prefix| held.message.topic().starts_with(prefix))
+        })
+    }
+
+    /// Removes what `is_doomed`; returns how many. Works in pages, so that publishers never wait long.
+    fn remove_where(&self, is_doomed: impl Fn(&Held) -> bool) -> usize {
         let mut removed = 0;
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
             let mut doomed = Vec::new();
-            cursor = self.index.read().page(from, EXPIRY_PAGE, &mut |_, held: &Held| {
-                if held.message.is_expired(now_ms) {
+            cursor = self.index.read().page(from, REMOVAL_PAGE, &mut |_, held: &Held| {
+                if is_doomed(held) {
                     doomed.push(Arc::clone(&held.message));
                 }
             });

@@ -104,6 +104,14 @@ impl PyEngine {
         self.engine.hub.namespaces.drop(name, sys::now_ms())
     }
 
+    fn empty_namespace(&self, py: Python<'_>, name: &str, mountpoint: &str) -> usize {
+        let prefix = (!mountpoint.is_empty()).then_some(mountpoint);
+        py.detach(|| {
+            let hub = &self.engine.hub;
+            hub.retained.remove_of_namespace(name, prefix) + hub.delayed.lock().remove_of_namespace(name, prefix)
+        })
+    }
+
     fn namespace_stats<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyDict>> {
         match self.engine.hub.namespaces.get(name) {
             Some(namespace) => stats_of(py, &namespace),

@@ -285,7 +285,7 @@ async def test_scope_catalogue_has_fourteen_entries(api: Api) -> None:
 async def test_deleting_a_namespace_deletes_its_users_tokens_and_keys(api: Api) -> None:
     token = await api.add_user("n", "ns:a::administrator")
     await api.add_key("k", role="ns:a::viewer")
-    await api.control.remove_namespace("a")
+    await api.control.tenancy.delete("a")
     assert (await api.call("GET", "/user_scopes", auth=token)).json()["code"] == "BAD_TOKEN"
     assert [record.name for record in api.control.api_keys.table] == []
     assert (await _post(api, role="ns:a::viewer"))[0] == 400
