@@ -156,6 +156,10 @@ class AlarmRecord(Record, frozen=True, kw_only=True):
     activated_ms: int
 
 
+EVERY_QOS = (0, 1, 2)
+"""Default of a rule: it is about every QoS."""
+
+
 class AccessRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One access rule of a stored list; conditions that are `None` are not asked for.
 
@@ -170,7 +174,7 @@ class AccessRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     topic: str
     permission: Literal["allow", "deny"]
     action: Literal["publish", "subscribe", "all"]
-    qos: tuple[int, ...] = (0, 1, 2)
+    qos: tuple[int, ...] = EVERY_QOS
     retain: bool | Literal["all"] = "all"
     clientid_re: str | None = None
     username_re: str | None = None

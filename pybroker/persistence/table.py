@@ -7,23 +7,25 @@ without bound (audit, history) do not belong here.
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from types import MappingProxyType
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from pybroker.errors import StoreError
 from pybroker.persistence.records import Record
 from pybroker.persistence.sqlite import Database
+from pybroker.slices import drain
 
 R = TypeVar("R", bound=Record)
 
-_BATCH = 2_000
-"""Changes after which the loop gets its turn; those who read meanwhile may see a part of more than these."""
+_BATCH = 250
+"""Changes after which the loop gets its turn, about a millisecond; who reads meanwhile may see a part of more."""
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One record that is to be written, or removed if `record` is `None`."""
 
     table: "RecordTable[Record]"
@@ -67,10 +69,12 @@ class RecordTable(Generic[R]):
         Raises:
             StoreError: a record cannot be read.
         """
-        rows = await self._database.read(
-            lambda connection: connection.execute(f"SELECT key, version, body FROM {self._name}").fetchall()
-        )
-        self._records = {row["key"]: self._decode(row["key"], row["version"], row["body"]) for row in rows}
+
+        def read(connection: sqlite3.Connection) -> dict[str, R]:
+            rows = connection.execute(f"SELECT key, version, body FROM {self._name}")
+            return {row["key"]: self._decode(row["key"], row["version"], row["body"]) for row in rows}
+
+        self._records = await self._database.read(read)
 
     def put(self, key: str, record: R) -> Change:
         """Describe writing one record."""
@@ -93,16 +97,18 @@ class RecordTable(Generic[R]):
         if key in self._records:
             self._records[key] = record
 
-    def write_row(self, connection: sqlite3.Connection, key: str, record: Record | None) -> None:
-        """Write one change to the open transaction; called by `apply` in the writer thread."""
-        if record is None:
-            connection.execute(f"DELETE FROM {self._name} WHERE key = ?", (key,))
-            return
-        connection.execute(
+    def write_records(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+        """Write changes that have a record to the open transaction; called by `apply` in the writer thread."""
+        encode = msgspec.json.Encoder().encode
+        connection.executemany(
             f"INSERT INTO {self._name} VALUES (?, ?, ?) "
             "ON CONFLICT (key) DO UPDATE SET version = excluded.version, body = excluded.body",
-            (key, record.FORM, msgspec.json.encode(record)),
+            ((one.key, one.record.FORM, encode(one.record)) for one in changes if one.record is not None),
         )
+
+    def delete_records(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+        """Write changes that remove to the open transaction; called by `apply` in the writer thread."""
+        connection.executemany(f"DELETE FROM {self._name} WHERE key = ?", ((one.key,) for one in changes))
 
     def follow(self, key: str, record: R | None) -> None:
         """Take a change over into memory; called by `apply` once it is on disk."""
@@ -128,17 +134,25 @@ async def apply(database: Database, *changes: Change) -> None:
     Raises:
         StoreError: the database refused; nothing has changed.
     """
+    await apply_all(database, list(changes))
+
+
+async def apply_all(database: Database, changes: list[Change]) -> None:
+    """Make many changes as `apply` does; the list is empty afterwards."""
     if changes:
         await asyncio.shield(asyncio.ensure_future(_apply(database, changes)))
 
 
-async def _apply(database: Database, changes: tuple[Change, ...]) -> None:
+async def _apply(database: Database, changes: list[Change]) -> None:
     def write(connection: sqlite3.Connection) -> None:
-        for change in changes:
-            change.table.write_row(connection, change.key, change.record)
+        for (table, has_record), group in groupby(changes, lambda one: (one.table, one.record is not None)):
+            if has_record:
+                table.write_records(connection, group)
+            else:
+                table.delete_records(connection, group)
 
     await database.write(write)
-    for index, change in enumerate(changes, 1):
+    for index, change in enumerate(drain(changes), 1):
         change.table.follow(change.key, change.record)
         if index % _BATCH == 0:
             await asyncio.sleep(0)
