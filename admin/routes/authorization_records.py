@@ -32,7 +32,7 @@ async def list_records(call: Call[NoBody, RecordsQuery]) -> Page[ShownRecord]:
         like_username=query.like_username,
         like_topic=query.like_topic,
     )
-    found, count, has_next = call.control.authorization.records.page(wanted, query.offset, query.limit)
+    found, count, has_next = await call.control.authorization.records.page(wanted, query.offset, query.limit)
     rows = await in_slices(found, ShownRecord.of)
     if count is None:
         return Page[ShownRecord].uncounted(query, rows, hasnext=has_next)

@@ -34,7 +34,7 @@ BASE = "/authorization/sources/built_in_database/rules"
 
 async def list_clients(call: Call[NoBody, ClientRulesQuery]) -> Page[ShownClientRules]:
     """Return one page of the lists of client ids, by their names."""
-    rows, count, has_next = _page(call, "clientid", call.query.like_clientid)
+    rows, count, has_next = await _page(call, "clientid", call.query.like_clientid)
     return _paged(call.query, await in_slices(rows, lambda row: ShownClientRules.of(*row)), count, has_next)
 
 
@@ -60,7 +60,7 @@ async def delete_client(call: Call[NoBody, NamespaceQuery]) -> None:
 
 async def list_users(call: Call[NoBody, UserRulesQuery]) -> Page[ShownUserRules]:
     """Return one page of the lists of user names, by their names."""
-    rows, count, has_next = _page(call, "username", call.query.like_username)
+    rows, count, has_next = await _page(call, "username", call.query.like_username)
     return _paged(call.query, await in_slices(rows, lambda row: ShownUserRules.of(*row)), count, has_next)
 
 
@@ -135,10 +135,10 @@ def _stored(call: Call[Any, Any], rules: list[RuleBody]) -> Rules:
     return tuple(rule.as_rule(now_ms) for rule in rules)
 
 
-def _page(
+async def _page(
     call: Call[Any, Any], kind: PrincipalKind, like: str | None
 ) -> tuple[list[tuple[str, Rules]], int | None, bool]:
-    return _book(call).page(namespace_of(call), kind, like, call.query.offset, call.query.limit)
+    return await _book(call).page(namespace_of(call), kind, like, call.query.offset, call.query.limit)
 
 
 def _paged(query: PageQuery, rows: list[Any], count: int | None, has_next: bool) -> Page[Any]:

@@ -38,6 +38,8 @@ def check_name(name: str) -> str | None:
         return "must not be empty"
     if "\0" in name:
         return "must not contain U+0000"
+    if len(name) <= MAX_TEXT // 4:
+        return None
     size = len(name.encode())
     return f"must have at most {MAX_TEXT} bytes: {size}" if size > MAX_TEXT else None
 

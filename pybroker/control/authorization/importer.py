@@ -5,7 +5,7 @@ One import runs at a time. Nothing takes effect before every row was looked at; 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -16,6 +16,7 @@ from pybroker.control.authorization.lists import AccessRule, Principal, Rules
 from pybroker.control.authorization.records import put_rule
 from pybroker.control.authorization.rules import RuleBook
 from pybroker.control.authorization.sheets import NamedKind, RowError, Sheet, SheetRow, render_sheet
+from pybroker.slices import drain, let_go
 
 OnConflict = Literal["replace", "skip", "fail", "append"]
 """What happens to a row whose principal has a rule for that topic already: it takes its place, is left out, is refused,
@@ -84,11 +85,13 @@ class RuleImporter:
 
     async def export(self, namespace: str | None, kind: NamedKind) -> str:
         """Return the rules of one kind of principals as CSV."""
-        records = [record for record in list(self._book.lists.records.values()) if record.kind == kind]
+        lists = self._book.lists
+        blocks = lists.names(namespace, kind).blocks()
 
         def render() -> str:
-            lists = [(record.name, record.rules) for record in records if record.namespace == namespace]
-            return render_sheet(kind, sorted(lists, key=lambda pair: pair[0]))
+            principals = (Principal(namespace, kind, name) for block in blocks for name in block)
+            # One of them may be gone since then.
+            return render_sheet(kind, [(one.name, rules) for one in principals if (rules := lists.rules_of(one))])
 
         return await asyncio.to_thread(render)
 
@@ -109,51 +112,40 @@ class RuleImporter:
             try:
                 self.progress = ImportProgress(stage="reading")
                 sheet = await asyncio.to_thread(read)
-                rows, errors = await asyncio.to_thread(self._check, sheet)
-                return await self._book.run_alone(
-                    lambda: self._store(sheet.total, rows, errors, on_conflict, is_atomic, is_dry_run)
-                )
+                await asyncio.to_thread(self._check, sheet)
+                return await self._book.run_alone(lambda: self._store(sheet, on_conflict, is_atomic, is_dry_run))
             finally:
                 self.progress = ImportProgress(stage="idle")
 
-    def _check(self, sheet: Sheet) -> tuple[list[SheetRow], list[RowError]]:
-        """Return the rows that the core would compile, and the errors of all others."""
-        errors = list(sheet.errors)
-        good: list[SheetRow] = []
+    def _check(self, sheet: Sheet) -> None:
+        """Take the rows that the core would not compile out of a sheet, and put their errors in."""
+        bad: set[int] = set()
         for start in range(0, len(sheet.rows), _STEP):
             self.progress = ImportProgress(stage="checking", total=len(sheet.rows), done=start)
-            rows = sheet.rows[start : start + _STEP]
-            bad = set()
-            for fault in find_faults([row.rule for row in rows]):
-                bad.add(fault.at)
-                line, _, rule = rows[fault.at]
-                value = str(getattr(rule, fault.field, ""))[:100]
-                errors.append(
-                    RowError(line=line, field=fault.field, code=fault.code, message=fault.message, value=value)
+            for fault in find_faults([row.rule for row in sheet.rows[start : start + _STEP]]):
+                bad.add(start + fault.at)
+                row = sheet.rows[start + fault.at]
+                value = str(getattr(row.rule, fault.field, ""))[:100]
+                sheet.errors.append(
+                    RowError(line=row.line, field=fault.field, code=fault.code, message=fault.message, value=value)
                 )
-            good += [row for at, row in enumerate(rows) if at not in bad]
-        return good, errors
+        if bad:
+            sheet.rows[:] = [row for at, row in enumerate(drain(sheet.rows)) if at not in bad]
 
-    async def _store(
-        self,
-        total: int,
-        rows: Sequence[SheetRow],
-        errors: list[RowError],
-        on_conflict: OnConflict,
-        is_atomic: bool,
-        is_dry_run: bool,
-    ) -> ImportReport:
+    async def _store(self, sheet: Sheet, on_conflict: OnConflict, is_atomic: bool, is_dry_run: bool) -> ImportReport:
+        total = len(sheet.rows)
         plan = _Plan(self._book, on_conflict)
-        self.progress = ImportProgress(stage="planning", total=len(rows))
-        await asyncio.to_thread(plan.add_all, rows)
-        errors = sorted([*errors, *plan.errors], key=lambda error: error.line)
-        failed = len({error.line for error in errors})
+        self.progress = ImportProgress(stage="planning", total=total)
+        updates = await asyncio.to_thread(plan.add_all, drain(sheet.rows))
+        errors, failed = await asyncio.to_thread(_sorted, sheet.errors, plan.errors)
         is_refused = bool(errors) and is_atomic
-        if not is_refused and not is_dry_run:
-            self.progress = ImportProgress(stage="storing", total=len(rows))
-            await self._book.commit(plan.updates())
+        if is_refused or is_dry_run:
+            await asyncio.to_thread(let_go, updates)
+        else:
+            self.progress = ImportProgress(stage="storing", total=total)
+            await self._book.commit(updates)
         return ImportReport(
-            total=total,
+            total=sheet.total,
             success=0 if is_refused else plan.created,
             updated=0 if is_refused else plan.updated,
             unchanged=0 if is_refused else plan.unchanged,
@@ -161,6 +153,15 @@ class RuleImporter:
             errors=errors[:MAX_ERRORS],
             errors_truncated=len(errors) > MAX_ERRORS,
         )
+
+
+def _sorted(*parts: list[RowError]) -> tuple[list[RowError], int]:
+    """Return the first errors by their lines, one more than a report lists, and how many lines have any."""
+    errors = sorted((error for part in parts for error in drain(part)), key=lambda error: error.line)
+    failed = len({error.line for error in errors})
+    first = errors[: MAX_ERRORS + 1]
+    let_go(errors)
+    return first, failed
 
 
 Settled = Literal["append", "replace", "keep"]
@@ -176,12 +177,16 @@ class _Plan:
         self._room = book.limit - book.lists.total
         self._drafts: dict[Principal, _Draft] = {}
         # Lists that one row has changed, and its topic: so are most of most files, for which a draft would be too much.
-        self._firsts: dict[Principal, tuple[Rules, str]] = {}
+        self._firsts: dict[Principal, Rules] = {}
+        self._topics: dict[Principal, str] = {}
         self.created = self.updated = self.unchanged = 0
         self.errors: list[RowError] = []
 
-    def add_all(self, rows: Sequence[SheetRow]) -> None:
-        """Put rows over the lists, from top to bottom; called in a thread while the lists cannot change."""
+    def add_all(self, rows: Iterable[SheetRow]) -> dict[Principal, Rules]:
+        """Put rows over the lists, from top to bottom, and return the lists that are other than before.
+
+        Called once, in a thread while the lists cannot change.
+        """
         for row in rows:
             principal = row.principal
             draft = self._drafts.get(principal)
@@ -190,14 +195,13 @@ class _Plan:
                 if first is None:
                     self._add_first(row, self._book.lists.rules_of(principal) or ())
                     continue
-                draft = self._drafts[principal] = _Draft(*first)
+                draft = self._drafts[principal] = _Draft(first, self._topics.pop(principal))
             self._add(row, draft)
-
-    def updates(self) -> dict[Principal, Rules]:
-        """Return the lists that are other than before."""
-        changed = {principal: rules for principal, (rules, _) in self._firsts.items()}
-        changed.update((principal, draft.rules()) for principal, draft in self._drafts.items())
-        return changed
+        let_go(self._topics)
+        while self._drafts:
+            principal, draft = self._drafts.popitem()
+            self._firsts[principal] = draft.rules()
+        return self._firsts
 
     def _add_first(self, row: SheetRow, rules: Rules) -> None:
         """Put the first row of a principal over its list."""
@@ -205,9 +209,11 @@ class _Plan:
         entries = () if self._on_conflict == "append" else [rule for rule in rules if rule.topic == topic]
         settled = self._settle(row, entries, len(rules), is_imported=False)
         if settled == "append":
-            self._firsts[row.principal] = ((*rules, row.rule), topic)
+            self._firsts[row.principal] = (*rules, row.rule)
+            self._topics[row.principal] = topic
         elif settled == "replace":
-            self._firsts[row.principal] = (put_rule(rules, row.rule)[0], topic)
+            self._firsts[row.principal] = put_rule(rules, row.rule)[0]
+            self._topics[row.principal] = topic
 
     def _add(self, row: SheetRow, draft: "_Draft") -> None:
         topic = row.rule.topic
@@ -304,4 +310,6 @@ class _Draft:
 
 def _is_same(one: AccessRule, other: AccessRule) -> bool:
     """Return whether two rules say the same, whenever they were made."""
+    if one.topic != other.topic or one.permission != other.permission or one.action != other.action:
+        return False
     return msgspec.structs.replace(one, created_ms=other.created_ms, updated_ms=other.updated_ms) == other

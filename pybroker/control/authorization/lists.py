@@ -4,14 +4,14 @@ Memory follows the disk as in every `RecordTable`; counts and the order of names
 allowed is not decided here.
 """
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import msgspec
 
-from pybroker.persistence.records import AccessListRecord, AccessRule, PrincipalKind
+from pybroker.control.authorization.names import SortedNames
+from pybroker.persistence.records import EVERY_QOS, AccessListRecord, AccessRule, PrincipalKind
 from pybroker.persistence.sqlite import Database
 from pybroker.persistence.table import Change, RecordTable
 
@@ -29,19 +29,15 @@ __all__ = [
     "core_rule",
 ]
 
-EVERY_QOS = (0, 1, 2)
 CONDITIONS = ("clientid_re", "username_re", "ipaddr", "zone", "zone_re", "listener", "listener_re")
 """Fields of a rule that must hold beside its topic."""
 
 Rules = tuple[AccessRule, ...]
 Group = tuple[str | None, PrincipalKind]
 
-_FEW = 64
-"""Changes up to which the order of names is mended instead of made anew."""
 
-
-class Principal(NamedTuple):
-    """Whose rules a list has.
+class Principal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Whose rules a list has. There may be 100,000, which the collector of garbage need not look at.
 
     Args:
         namespace: `None`: global.
@@ -74,7 +70,8 @@ class RuleLists(RecordTable[AccessListRecord]):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database, "access_list", AccessListRecord)
-        self._groups: dict[Group, _Names] = {}
+        self._groups: dict[Group, SortedNames] = {}
+        self._allowing = 0
         self._counts: Counter[Group] = Counter()
         self.total = 0
         """Rules of all lists."""
@@ -88,8 +85,9 @@ class RuleLists(RecordTable[AccessListRecord]):
         await super().load()
         self._groups.clear()
         self._counts.clear()
+        self._allowing = self.total = 0
         for record in self.records.values():
-            self._count(record, len(record.rules))
+            self._count(record, 1)
             self._group(record).add(record.name)
 
     def rules_of(self, principal: Principal) -> Rules | None:
@@ -97,10 +95,15 @@ class RuleLists(RecordTable[AccessListRecord]):
         record = self.get(principal.key)
         return None if record is None else record.rules
 
-    def names(self, namespace: str | None, kind: PrincipalKind) -> Sequence[str]:
-        """Return the names that have a list, sorted; not to be changed. O(names) after many changes."""
+    @property
+    def allows_anything(self) -> bool:
+        """Whether there is a rule that allows."""
+        return self._allowing > 0
+
+    def names(self, namespace: str | None, kind: PrincipalKind) -> SortedNames:
+        """Return the names that have a list; not to be changed."""
         group = self._groups.get((namespace, kind))
-        return () if group is None else group.in_order()
+        return SortedNames() if group is None else group
 
     def count(self, namespace: str | None, kind: PrincipalKind) -> int:
         """Return how many rules of that kind a namespace has."""
@@ -110,7 +113,7 @@ class RuleLists(RecordTable[AccessListRecord]):
         """Yield every principal of a namespace that has a list."""
         for owner, kind in list(self._groups):
             if owner == namespace:
-                for name in list(self.names(owner, kind)):
+                for name in self.names(owner, kind):
                     yield Principal(owner, kind, name)
 
     def namespaces(self) -> list[str | None]:
@@ -133,65 +136,32 @@ class RuleLists(RecordTable[AccessListRecord]):
         """Take a change over into memory; called by `apply` once it is on disk."""
         before = self.get(key)
         super().follow(key, record)
-        if before is None and record is not None:
-            self._group(record).add(record.name)
-        elif before is not None and record is None:
-            self._group(before).discard(before.name)
         if before is not None:
-            self._count(before, -len(before.rules))
+            self._count(before, -1)
+            if record is None:
+                self._group(before).discard(before.name)
         if record is not None:
-            self._count(record, len(record.rules))
+            self._count(record, 1)
+            if before is None:
+                self._group(record).add(record.name)
 
-    def _group(self, record: AccessListRecord) -> "_Names":
-        return self._groups.setdefault((record.namespace, record.kind), _Names())
+    def _group(self, record: AccessListRecord) -> SortedNames:
+        return self._groups.setdefault((record.namespace, record.kind), SortedNames())
 
-    def _count(self, record: AccessListRecord, growth: int) -> None:
+    def _count(self, record: AccessListRecord, sign: Literal[1, -1]) -> None:
+        growth = sign * len(record.rules)
         self._counts[record.namespace, record.kind] += growth
         self.total += growth
-
-
-class _Names:
-    """The names of one group: a set that is put in order when somebody looks."""
-
-    def __init__(self) -> None:
-        self._names: set[str] = set()
-        self._ordered: list[str] = []
-        self._changes: list[str] = []
-
-    def add(self, name: str) -> None:
-        self._names.add(name)
-        self._changes.append(name)
-
-    def discard(self, name: str) -> None:
-        self._names.discard(name)
-        self._changes.append(name)
-
-    def in_order(self) -> list[str]:
-        if len(self._changes) > _FEW:
-            self._ordered = sorted(self._names)
-        else:
-            for name in self._changes:
-                at = bisect_left(self._ordered, name)
-                is_listed = at < len(self._ordered) and self._ordered[at] == name
-                if name in self._names and not is_listed:
-                    self._ordered.insert(at, name)
-                elif name not in self._names and is_listed:
-                    del self._ordered[at]
-        self._changes.clear()
-        return self._ordered
+        for rule in record.rules:
+            if rule.permission == "allow":
+                self._allowing += sign
 
 
 def core_rule(rule: AccessRule) -> dict[str, object]:
-    """Return a rule as the core compiles it."""
-    fields: dict[str, object] = {"topic": rule.topic, "permission": rule.permission, "action": rule.action}
-    if rule.qos != EVERY_QOS:
-        fields["qos"] = rule.qos
-    if rule.retain != "all":
-        fields["retain"] = rule.retain
-    for name in CONDITIONS:
-        value = getattr(rule, name)
-        if value is not None:
-            fields[name] = value
+    """Return a rule as the core compiles it: without what is as by default, and without its times."""
+    fields: dict[str, object] = msgspec.to_builtins(rule)
+    fields.pop("created_ms", None)
+    fields.pop("updated_ms", None)
     return fields
 
 

@@ -3,8 +3,9 @@
 A topic that a list repeats counts as one record: an edit replaces all its entries by one, a deletion removes all.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -64,14 +65,14 @@ class RuleRecords:
         self._book = book
         self._clock = clock
 
-    def page(self, wanted: RecordFilter, offset: int, limit: int) -> tuple[list[RuleRecord], int | None, bool]:
+    async def page(self, wanted: RecordFilter, offset: int, limit: int) -> tuple[list[RuleRecord], int | None, bool]:
         """Return some records, how many there are if nothing is searched, and whether more follow. O(offset)."""
         kinds = KINDS if wanted.kind is None else (wanted.kind,)
         count = None
         if not wanted.is_searching:
             count = sum(self._book.lists.count(wanted.namespace, kind) for kind in kinds)
         rows: list[RuleRecord] = []
-        for principal, every in self._lists(wanted, kinds):
+        async for principal, every in self._lists(wanted, kinds):
             like = wanted.like_topic
             rules = every if like is None else tuple(rule for rule in every if like in rule.topic)
             if offset >= len(rules):
@@ -141,12 +142,20 @@ class RuleRecords:
         now_ms = self._clock.wall_ms()
         return msgspec.structs.replace(rule, created_ms=now_ms, updated_ms=now_ms)
 
-    def _lists(self, wanted: RecordFilter, kinds: Sequence[PrincipalKind]) -> Iterator[tuple[Principal, Rules]]:
+    async def _lists(
+        self, wanted: RecordFilter, kinds: Sequence[PrincipalKind]
+    ) -> AsyncIterator[tuple[Principal, Rules]]:
+        """Yield the lists that may hold records that fit; the loop gets its turn between some of them."""
+        lists = self._book.lists
         for kind in kinds:
-            for name in self._book.lists.names(wanted.namespace, kind):
-                principal = Principal(wanted.namespace, kind, name)
-                if wanted.fits(principal):
-                    yield principal, self._book.find(principal)
+            for block in lists.names(wanted.namespace, kind).blocks():
+                for name in block:
+                    principal = Principal(wanted.namespace, kind, name)
+                    # Gone meanwhile, perhaps.
+                    rules = lists.rules_of(principal) if wanted.fits(principal) else None
+                    if rules is not None:
+                        yield principal, rules
+                await asyncio.sleep(0)
 
 
 def put_rule(rules: Rules, rule: AccessRule) -> tuple[Rules, bool]:

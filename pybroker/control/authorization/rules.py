@@ -6,7 +6,6 @@ Whoever was cancelled meanwhile stops waiting, the change ends all the same: nob
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TypeVar
 
 from pybroker.auth.sources.built_in import BuiltInRules
@@ -19,13 +18,18 @@ from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.errors import Refused
 from pybroker.persistence.records import PrincipalKind
 from pybroker.persistence.sqlite import Database
-from pybroker.persistence.table import Change, apply
+from pybroker.persistence.table import Change, apply_all
+from pybroker.slices import let_go
 
 BUILT_IN = "built_in_database"
 MAX_RULES = 100_000
 """Rules in all, whatever the number of connections. Seed: Default Authorization."""
 
-_MANY = 1_000
+_MANY = 250
+"""Lists or rules from which on work is done in a thread; so many take about a millisecond."""
+
+_BLOCKS_A_TURN = 8
+"""Blocks of names that are searched before the loop gets its turn: half a millisecond."""
 
 T = TypeVar("T")
 
@@ -120,7 +124,7 @@ class RuleBook:
             raise Refused("NOT_FOUND", f"no rules of {principal.kind}: {principal.name!r}")
         return rules
 
-    def page(
+    async def page(
         self, namespace: str | None, kind: PrincipalKind, like: str | None, offset: int, limit: int
     ) -> tuple[list[tuple[str, Rules]], int | None, bool]:
         """Return some lists in the order of their names, how many there are, and whether more follow.
@@ -129,10 +133,25 @@ class RuleBook:
             like: part of the names; if it is given, how many there are is `None`.
         """
         names = self.lists.names(namespace, kind)
-        fitting = names if like is None else [name for name in names if like in name]
-        chosen = islice(fitting, offset, offset + limit)
-        rows = [(name, self.find(Principal(namespace, kind, name))) for name in chosen]
-        return rows, len(names) if like is None else None, offset + len(rows) < len(fitting)
+        if like is None:
+            count, chosen = len(names), names.page(offset, limit)
+        else:
+            count, chosen = await self._search(namespace, kind, like, offset, limit)
+        # One of them may be gone since it was found.
+        found = [(name, self.lists.rules_of(Principal(namespace, kind, name))) for name in chosen]
+        rows = [(name, rules) for name, rules in found if rules is not None]
+        return rows, count if like is None else None, offset + len(chosen) < count
+
+    async def _search(
+        self, namespace: str | None, kind: PrincipalKind, like: str, offset: int, limit: int
+    ) -> tuple[int, list[str]]:
+        """Return how many names hold a text, and some of them; the loop gets its turn meanwhile."""
+        fitting: list[str] = []
+        for at, block in enumerate(self.lists.names(namespace, kind).blocks(), 1):
+            fitting += [name for name in block if like in name]
+            if at % _BLOCKS_A_TURN == 0:
+                await asyncio.sleep(0)
+        return len(fitting), fitting[offset : offset + limit]
 
     async def create(self, updates: Mapping[Principal, Rules]) -> None:
         """Store the lists of principals that have none.
@@ -184,18 +203,13 @@ class RuleBook:
         async def work() -> None:
             if self.source.enable:
                 raise Refused("BAD_REQUEST", f"source must be disabled before: {BUILT_IN!r}")
-            await self.commit(dict.fromkeys(self.lists.principals_of(namespace)))
+            await self._remove_all([namespace])
 
         await self.run_alone(work)
 
     async def purge_all(self) -> None:
         """Delete every list of every namespace, because the source goes."""
-
-        async def work() -> None:
-            principals = [one for space in self.lists.namespaces() for one in self.lists.principals_of(space)]
-            await self._apply(dict.fromkeys(principals))
-
-        await self.run_alone(work)
+        await self.run_alone(lambda: self._remove_all(self.lists.namespaces()))
 
     async def remove_namespace(self, namespace: str, remove: Callable[[Sequence[Change]], Awaitable[None]]) -> None:
         """Delete every list of a namespace together with the namespace itself.
@@ -205,9 +219,9 @@ class RuleBook:
         """
 
         async def work() -> None:
-            updates: Updates = dict.fromkeys(self.lists.principals_of(namespace))
-            await remove(self.lists.changes(updates))
-            await self._compiled.replace(core_lists(updates.items()))
+            updates = await asyncio.to_thread(self._removal, [namespace])
+            await remove(await asyncio.to_thread(self.lists.changes, updates))
+            await self._put_in_force(updates)
 
         await self.run_alone(work)
 
@@ -223,12 +237,23 @@ class RuleBook:
     async def commit(self, updates: Updates) -> None:
         """Store checked lists and put them into force; to be called by the work of `run_alone`.
 
+        Many of them are gone from their dictionary afterwards, so that nobody has to free them at once.
+
         Raises:
             Refused: `BAD_REQUEST`: a list is too long; `EXCEED_LIMIT`: there would be too many rules; `NOT_FOUND`: the
                 source is not configured.
             StoreError: nothing is stored.
         """
-        max_rules, growth = self.source.max_rules, 0
+        max_rules = self.source.max_rules
+        if len(updates) > _MANY:
+            await asyncio.to_thread(self._check_sizes, updates, max_rules)
+        else:
+            self._check_sizes(updates, max_rules)
+        await self._apply(updates)
+
+    def _check_sizes(self, updates: Updates, max_rules: int) -> None:
+        """Raise what `commit` raises; called while the lists cannot change."""
+        growth = 0
         for principal, rules in updates.items():
             before = self.lists.rules_of(principal) or ()
             size = len(rules or ())
@@ -239,15 +264,27 @@ class RuleBook:
                 )
         if growth > 0 and self.lists.total + growth > self.limit:
             raise Refused("EXCEED_LIMIT", f"too many rules in all: {self.lists.total + growth}, limit {self.limit}")
-        await self._apply(updates)
+
+    async def _remove_all(self, namespaces: Sequence[str | None]) -> None:
+        await self._apply(await asyncio.to_thread(self._removal, namespaces))
+
+    def _removal(self, namespaces: Sequence[str | None]) -> dict[Principal, Rules | None]:
+        """Return updates that remove every list of some namespaces; called while the lists cannot change."""
+        return {one: None for namespace in namespaces for one in self.lists.principals_of(namespace)}
 
     async def _apply(self, updates: Updates) -> None:
         if len(updates) > _MANY:
             changes = await asyncio.to_thread(self.lists.changes, updates)
         else:
             changes = self.lists.changes(updates)
-        await apply(self._database, *changes)
+        await apply_all(self._database, changes)
+        await self._put_in_force(updates)
+
+    async def _put_in_force(self, updates: Updates) -> None:
+        """Compile lists that are stored, and let go of many that nobody needs any more."""
         await self._compiled.replace(core_lists(updates.items()))
+        if len(updates) > _MANY and isinstance(updates, dict):
+            await asyncio.to_thread(let_go, updates)
 
     async def _check(self, updates: Mapping[Principal, Rules]) -> None:
         """Check every rule.

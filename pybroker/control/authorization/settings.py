@@ -139,12 +139,8 @@ class AccessSettings:
         final = next((rule for rule in rules if decides_everything(rule)), None)
         if final is not None:
             yield f"a rule of all users decides every topic but those with $ in front: {final.permission} #"
-        if mode == "whitelist" and not others and not self._allows_anything():
+        if mode == "whitelist" and not others and not self._lists.allows_anything:
             yield "no rule allows anything: everything is denied"
-
-    def _allows_anything(self) -> bool:
-        """Return whether there is a rule that allows; looks until it has found one."""
-        return any(rule.permission == "allow" for record in self._lists.records.values() for rule in record.rules)
 
 
 def decides_everything(rule: AccessRule) -> bool:

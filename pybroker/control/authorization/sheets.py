@@ -3,7 +3,8 @@
 One row is one rule of a client id or a user name; rules of all users have no rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from pybroker.control.authorization.checks import check_name
 from pybroker.control.authorization.lists import CONDITIONS, EVERY_QOS, AccessRule, Principal, Rules
 from pybroker.control.csv_text import read_rows, write_row
+from pybroker.slices import drain, let_go
 
 NamedKind = Literal["clientid", "username"]
 NAMED: tuple[NamedKind, ...] = ("clientid", "username")
@@ -33,13 +35,17 @@ _WORDS = {"publish": "pub", "subscribe": "sub", "all": "pubsub"}
 _PERMISSIONS: Mapping[str, Literal["allow", "deny"]] = {"allow": "allow", "deny": "deny"}
 _RETAINS: Mapping[str, bool | Literal["all"]] = {"": "all", "all": "all", "true": True, "false": False}
 _SHOWN = 100
+_KNOWN = 1_000
+"""Different terms of rules that are kept while a file is read."""
+
+_Terms = dict[str, Any]
 _TEMPLATES = {
     "clientid": (("device-1", "sensors/${clientid}/#", "pubsub", "allow"), ("device-2", "alarms/#", "sub", "deny")),
     "username": (("alice", "sensors/${username}/#", "pubsub", "allow"), ("bob", "alarms/#", "sub", "deny")),
 }
 
 
-class RowError(msgspec.Struct, frozen=True, kw_only=True):
+class RowError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is wrong with one cell or row.
 
     Args:
@@ -67,7 +73,7 @@ class LongSheet(Exception):
     """A file with more rows than may be; nothing is read beyond them."""
 
 
-class SheetRow(NamedTuple):
+class SheetRow(msgspec.Struct, frozen=True, gc=False):
     """One row that can be read."""
 
     line: int
@@ -94,15 +100,25 @@ def template(kind: NamedKind) -> str:
     return "".join(map(write_row, ((kind, *REQUIRED), *_TEMPLATES[kind])))
 
 
-def render_sheet(kind: NamedKind, lists: Sequence[tuple[str, Rules]]) -> str:
-    """Return lists as CSV; columns that no rule needs are left out."""
-    columns = [name for name in OPTIONAL if any(_cell(rule, name) for _, rules in lists for rule in rules)]
-    lines = [write_row((kind, *REQUIRED, *columns))]
-    for name, rules in lists:
+def render_sheet(kind: NamedKind, lists: list[tuple[str, Rules]]) -> str:
+    """Return lists as CSV; columns that no rule needs are left out. To be called in a thread; `lists` is used up."""
+    columns = _needed(rule for _, rules in lists for rule in rules)
+    text = StringIO()
+    text.write(write_row((kind, *REQUIRED, *columns)))
+    for name, rules in drain(lists):
         for rule in rules:
             whole = (name, rule.topic, _WORDS[rule.action], rule.permission)
-            lines.append(write_row((*whole, *(_cell(rule, column) for column in columns))))
-    return "".join(lines)
+            text.write(write_row((*whole, *(_cell(rule, column) for column in columns))))
+    return text.getvalue()
+
+
+def _needed(rules: Iterable[AccessRule]) -> list[str]:
+    """Return the optional columns that say something of a rule."""
+    missing = set(OPTIONAL)
+    for rule in rules:
+        # Most rules leave all of them as they are by default, and so out of this dictionary.
+        missing -= {name for name in missing & msgspec.to_builtins(rule).keys() if _cell(rule, name)}
+    return [name for name in OPTIONAL if name not in missing]
 
 
 def read_csv(content: bytes, namespace: str | None, kind: NamedKind | None, now_ms: int) -> Sheet:
@@ -180,6 +196,8 @@ class _Reader:
         self._total = 0
         self._rows: list[SheetRow] = []
         self._errors: list[RowError] = []
+        # What has been made of the cells that most rows share.
+        self._known: dict[tuple[str | None, ...], _Terms] = {}
 
     def sheet(self) -> Sheet:
         return Sheet(self._total, self._rows, self._errors)
@@ -191,31 +209,42 @@ class _Reader:
     def read(self, line: int, cells: Mapping[str, str]) -> None:
         """Read one row; cells that are missing are empty."""
         self._count()
-        found = len(self._errors)
         principal = self._principal(line, cells)
+        get = cells.get
+        key = (get("action"), get("access"), get("retain"), get("qos"), *map(get, CONDITIONS))
+        terms = self._known.get(key) or self._terms(line, cells, key)
+        topic = get("topic")
+        if not topic:
+            self._fail(line, "topic", "MISSING_VALUE", "must not be empty")
+        elif principal is not None and terms is not None:
+            self._rows.append(SheetRow(line, principal, AccessRule(topic=topic, **terms)))
+
+    def _terms(self, line: int, cells: Mapping[str, str], key: tuple[str | None, ...]) -> "_Terms | None":
+        """Return the fields of a rule but for its topic; `None`: a cell is wrong."""
+        found = len(self._errors)
         action = self._choice(line, "action", cells, _ACTIONS, "sub, pub or pubsub")
         permission = self._choice(line, "access", cells, _PERMISSIONS, "allow or deny")
         retain = self._choice(line, "retain", cells, _RETAINS, "true, false or all")
         qos = self._qos(line, cells.get("qos", ""))
-        if not cells.get("topic"):
-            self._fail(line, "topic", "MISSING_VALUE", "must not be empty")
-        if found < len(self._errors) or not (principal and action and permission) or retain is None:
-            return
-        rule = AccessRule(
-            topic=cells["topic"],
-            permission=permission,
-            action=action,
-            qos=qos,
-            retain="all" if action == "subscribe" else retain,
-            created_ms=self._now_ms,
-            updated_ms=self._now_ms,
+        if found < len(self._errors):
+            return None
+        terms: _Terms = {
+            "permission": permission,
+            "action": action,
+            "qos": qos,
+            "retain": "all" if action == "subscribe" else retain,
+            "created_ms": self._now_ms,
+            "updated_ms": self._now_ms,
             **{name: cell for name in CONDITIONS if (cell := cells.get(name))},
-        )
-        self._rows.append(SheetRow(line, principal, rule))
+        }
+        if len(self._known) < _KNOWN:
+            self._known[key] = terms
+        return terms
 
     def _count(self) -> None:
         self._total += 1
         if self._total > MAX_ROWS:
+            let_go(self._rows, self._errors)
             raise LongSheet
 
     def _fail(self, line: int, field: str, code: str, message: str, value: str = "") -> None:
