@@ -226,6 +226,9 @@ class Authorizer(Protocol):
     async def recheck(self, slot: int, filter: Filter, qos: int) -> bool:
         """Whether a client may have a subscription that it was granted before. No counter moves."""
 
+    def denies(self, slot: int, filter: Filter, qos: int) -> bool:
+        """Whether a subscription is denied now without asking anybody, as it is when rights have ended."""
+
     def judge_publish(
         self, slot: int, chain: int, step: int, topic: Topic, qos: int, retain: bool
     ) -> tuple[bool, bool] | Awaitable[tuple[bool, bool]]:

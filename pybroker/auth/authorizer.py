@@ -219,6 +219,9 @@ class Authorizer:
         """Go on with a PUBLISH that the core has judged up to `step`: is it allowed, and may that be kept."""
         decision: Decision = ("ask", "", "", "", -1, chain, step)
         reason = await self._judge_further(slot, "publish", topic, qos, retain, decision)
+        if reason == 0 and self._engine.check_access(slot, "publish", topic, qos, retain, counts=False)[0] == "deny":
+            # The client's rights have ended while the source thought about it.
+            return False, False
         # A verdict of an older chain is good for this packet only.
         return reason == 0, chain == self._version
 
@@ -227,6 +230,10 @@ class Authorizer:
         decision = self._engine.check_access(slot, "subscribe", filter, qos, counts=False)
         reason = await self._judge_further(slot, "subscribe", filter, qos, False, decision, counts=False)
         return reason == 0
+
+    def denies(self, slot: int, filter: Filter, qos: int) -> bool:
+        """Whether the core denies a subscription now, whatever a remote source has said. No counter moves."""
+        return self._engine.check_access(slot, "subscribe", filter, qos, counts=False)[0] == "deny"
 
     async def _judge_further(
         self,

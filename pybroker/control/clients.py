@@ -14,7 +14,7 @@ from pybroker.auth.banned import address_of
 from pybroker.config.schema import Config
 from pybroker.control.configuration import Configuration
 from pybroker.control.plane import Plane
-from pybroker.errors import Refused
+from pybroker.errors import QuotaExceeded, Refused
 from pybroker.events import Client, Subscribed, Unsubscribed
 from pybroker.plane.registry import Session
 from pybroker.types import ClientId, Filter
@@ -139,6 +139,11 @@ class Interest(msgspec.Struct, frozen=True, kw_only=True):
         """Options byte of SUBSCRIBE."""
         return self.qos | self.nl << 2 | self.rap << 3 | self.rh << 4
 
+    @property
+    def exclusive_topic(self) -> str | None:
+        """Return the topic that nobody else may subscribe to; `None`: it is not asked for that."""
+        return self.topic.removeprefix(_EXCLUSIVE) if self.topic.startswith(_EXCLUSIVE) else None
+
 
 class Clients:
     """Every session of the broker, connected or not.
@@ -262,6 +267,7 @@ class Clients:
             Refused: `CLIENTID_NOT_FOUND`; `INVALID_PARAMETER`: a filter is not valid, or a shared one asks for
                 No Local [MQTT5-3.8.3-4]; `FORBIDDEN`: access control denies one; `CONFLICT`: another client holds an
                 exclusive topic.
+            QuotaExceeded: the namespace has no room for all of them.
         """
         session, plane = self.find(client_id), self._plane
         for interest in interests:
@@ -269,12 +275,33 @@ class Clients:
         if plane.authorizer.profile == "hardened":
             await self._ask_access_control(session, interests)
         for interest in interests:
-            topic = interest.topic
-            if topic.startswith(_EXCLUSIVE) and not plane.locks.take(session, topic.removeprefix(_EXCLUSIVE)):
-                raise Refused("CONFLICT", f"topic is held by another client: {topic!r}")
-            plane.engine.subscribe(session.slot, topic, interest.options)
+            topic = interest.exclusive_topic
+            if topic is not None and not plane.locks.is_open_to(session, topic):
+                raise Refused("CONFLICT", f"topic is held by another client: {interest.topic!r}")
+        self._subscribe_all(session, interests)
+        for interest in interests:
+            if interest.exclusive_topic is not None:
+                plane.locks.take(session, interest.exclusive_topic)
             if plane.events.client_subscribed:
-                plane.events.client_subscribed.emit(Subscribed(session, Filter(topic), interest.options))
+                plane.events.client_subscribed.emit(Subscribed(session, Filter(interest.topic), interest.options))
+
+    def _subscribe_all(self, session: Session, interests: Sequence[Interest]) -> None:
+        """Subscribe a session to all filters; to none of those that are new to it if its namespace has no room left.
+
+        Raises:
+            QuotaExceeded: it has none.
+        """
+        engine = self._plane.engine
+        new: list[str] = []
+        for interest in interests:
+            try:
+                is_new = engine.subscribe(session.slot, interest.topic, interest.options)
+            except QuotaExceeded:
+                for topic in new:
+                    engine.unsubscribe(session.slot, topic)
+                raise
+            if is_new:
+                new.append(interest.topic)
 
     async def _ask_access_control(self, session: Session, interests: Sequence[Interest]) -> None:
         """Ask as for a SUBSCRIBE of the client, and again if the rules changed while a remote source was asked."""
@@ -289,6 +316,9 @@ class Clients:
             for interest in interests:
                 if not await authorizer.recheck(session.slot, Filter(interest.topic), interest.qos):
                     raise Refused("FORBIDDEN", f"client may not subscribe: {interest.topic!r}")
+        for interest in interests:
+            if authorizer.denies(session.slot, Filter(interest.topic), interest.qos):
+                raise Refused("FORBIDDEN", f"client may not subscribe: {interest.topic!r}")
         if self.find(session.client_id) is not session:
             # Somebody else has the client id by now.
             raise Refused("CLIENTID_NOT_FOUND", f"client has gone: {session.client_id!r}")

@@ -42,6 +42,10 @@ class ExclusiveLocks:
         self._by_slot.setdefault(holder, set()).add(mounted)
         return True
 
+    def is_open_to(self, session: Session, topic: str) -> bool:
+        """Whether no other session holds a topic (not mounted)."""
+        return self._holders.get(session.mountpoint + topic, session.slot) == session.slot
+
     def release(self, session: Session, topic: str) -> None:
         """Give a topic (not mounted) back; nothing happens if the session does not hold it."""
         mounted = session.mountpoint + topic
@@ -144,7 +148,7 @@ class Subscriber:
     async def _judge_again(
         self, slot: int, requests: Sequence[FilterRequest], reasons: bytearray, version: int
     ) -> None:
-        """Take back what rules granted that changed meanwhile: who looks for revoked subscriptions came too early."""
+        """Take back what rules or rights granted that are others by now: who revokes subscriptions came too early."""
         while version != self._authorizer.version:
             version = self._authorizer.version
             for index, request in enumerate(requests):
@@ -152,6 +156,10 @@ class Subscriber:
                     reasons[index] = NOT_AUTHORIZED
                     if await self._authorizer.recheck(slot, Filter(request[4]), request[1] & 3):
                         reasons[index] = 0
+        for index, request in enumerate(requests):
+            # Rights that have ended meanwhile are no change of the rules.
+            if reasons[index] == 0 and self._authorizer.denies(slot, Filter(request[4]), request[1] & 3):
+                reasons[index] = NOT_AUTHORIZED
 
     def _answer(
         self, conn: int, session: Session, packet_id: int, requests: Sequence[FilterRequest], reasons: bytearray

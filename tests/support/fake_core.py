@@ -209,12 +209,13 @@ class FakeEngine:
 class FakeJudge:
     """Access control by a list of what is denied; implements `ports.Authorizer`.
 
-    A filter or topic that is in `slow` is answered by a coroutine.
+    A filter or topic that is in `slow` is answered by a coroutine; to one in `ended` the client has lost its right.
     """
 
     def __init__(self) -> None:
         self.denied: set[str] = set()
         self.slow: set[str] = set()
+        self.ended: set[str] = set()
         self.broken: set[str] = set()
         self.disconnects = False
         self.version = 1
@@ -236,6 +237,9 @@ class FakeJudge:
     async def recheck(self, slot: int, filter: Filter, qos: int) -> bool:
         self.asked.append(("recheck", slot, filter, qos))
         return filter not in self.denied
+
+    def denies(self, slot: int, filter: Filter, qos: int) -> bool:
+        return filter in self.ended
 
     def judge_publish(
         self, slot: int, chain: int, step: int, topic: Topic, qos: int, retain: bool

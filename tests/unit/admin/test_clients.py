@@ -312,6 +312,32 @@ async def test_exclusive_topic_goes_to_one_client_only(api: Api) -> None:
     assert (await api.call("POST", "/clients/two/subscribe", body, auth=token)).status_code == 200
 
 
+async def test_many_subscriptions_are_made_or_none_if_an_exclusive_topic_is_taken(api: Api) -> None:
+    add_client(api.control, "one")
+    two = add_client(api.control, "two")
+    subscribed = await api.call("POST", "/clients/one/subscribe", {"topic": "$exclusive/t"}, auth=await api.log_in())
+    assert subscribed.status_code == 200
+    body = [{"topic": topic} for topic in ("a", "$exclusive/mine", "$exclusive/t", "b")]
+    assert await refusal(api, "POST", "/clients/two/subscribe/bulk", body) == (409, "CONFLICT")
+    assert api.control.plane.engine.subscriptions(two.slot) == []
+    # Nor is a topic held that nobody is subscribed to.
+    assert api.control.plane.locks.is_open_to(two, "mine")
+    mine = [{"topic": "$exclusive/mine"}]
+    reply = await api.call("POST", "/clients/one/subscribe/bulk", mine, auth=await api.log_in())
+    assert reply.status_code == 200
+
+
+async def test_many_subscriptions_are_made_or_none_if_the_namespace_has_no_room(api: Api) -> None:
+    client = add_client(api.control, "one", namespace="n1")
+    api.control.plane.engine.set_namespace("n1", {"max_subscriptions": 2})
+    api.control.plane.engine.subscribe(client.slot, "a", 1)
+    body = [{"topic": topic, "qos": 1} for topic in ("a", "$exclusive/b", "c")]
+    assert await refusal(api, "POST", "/clients/one/subscribe/bulk", body) == (400, "EXCEED_LIMIT")
+    assert [row[0] for row in api.control.plane.engine.subscriptions(client.slot)] == ["a"]
+    other = add_client(api.control, "two", namespace="n1")
+    assert api.control.plane.locks.is_open_to(other, "b")
+
+
 async def test_queued_messages_are_read_page_by_page(api: Api) -> None:
     token = await api.log_in()
     session = add_client(api.control, "one", is_offline=True)

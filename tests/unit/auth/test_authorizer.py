@@ -251,6 +251,25 @@ async def test_chain_that_changes_while_a_source_is_asked_is_walked_anew() -> No
     assert await waiting == (False, False)
 
 
+async def test_rights_that_end_while_a_source_is_asked_deny_the_publish() -> None:
+    house = await remote_house()
+
+    async def judge(question: Question) -> Answer:
+        house.engine.set_subject(0, AccessSubject(AccessClient("c"), expire_at_s=1))
+        return "allow"
+
+    house.remotes[0].judge = judge  # type: ignore[method-assign]  # the rights end in the middle of it
+    assert await house.authorizer.judge_publish(0, house.authorizer.version, 0, Topic("t"), 0, False) == (False, False)
+
+
+async def test_subscription_is_denied_at_once_when_rights_have_ended() -> None:
+    house = await remote_house()
+    assert not house.authorizer.denies(0, Filter("t"), 0)
+    house.engine.set_subject(0, AccessSubject(AccessClient("c"), expire_at_s=1))
+    assert house.authorizer.denies(0, Filter("t"), 0)
+    assert house.counted("client.authorize") == [0]
+
+
 async def test_sources_are_opened_kept_and_closed() -> None:
     house = await remote_house()
     await house.authorizer.apply(AuthorizationSettings(sources=(REMOTE, BUILT_IN)))

@@ -121,6 +121,15 @@ def test_rules_that_change_while_a_verdict_is_awaited_hold_for_every_filter(plan
     assert plane.engine.named("grant") == [("grant", 1, 10, bytes([0x87, 0x87, 2]))]
 
 
+def test_rights_that_end_while_a_verdict_is_awaited_end_for_every_filter(plane: Plane) -> None:
+    connected(plane)
+    plane.authorizer.slow = {"slow"}
+    plane.subscriber.on_subscribe(1, 0, 10, [request("early", 1), request("slow", 1), request("other", 2)])
+    plane.authorizer.ended = {"early", "slow"}
+    run(plane.spawned.pop())
+    assert plane.engine.named("grant") == [("grant", 1, 10, bytes([0x87, 0x87, 2]))]
+
+
 def test_rules_that_do_not_change_are_asked_once(plane: Plane) -> None:
     connected(plane)
     plane.authorizer.slow = {"slow"}
