@@ -116,14 +116,18 @@ class Renewal:
 
     Args:
         client_id: whose session it is.
+        username: as whom it has logged in.
         namespace: of that session.
         method: as its AUTH names it.
     """
 
-    __slots__ = ("client_id", "exchange", "method", "namespace")
+    __slots__ = ("client_id", "exchange", "method", "namespace", "username")
 
-    def __init__(self, client_id: ClientId, namespace: Namespace | None, method: str) -> None:
+    def __init__(
+        self, client_id: ClientId, username: Username | None, namespace: Namespace | None, method: str
+    ) -> None:
         self.client_id = client_id
+        self.username = username
         self.namespace = namespace
         self.method = method
         self.exchange: object | None = None

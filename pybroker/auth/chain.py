@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 from pybroker.auth.facts import bindings_of
-from pybroker.auth.judgement import CONTINUE, NOT_AUTHORIZED, Exchange, Judge, Judgement, Pass
+from pybroker.auth.judgement import CONTINUE, NOT_AUTHORIZED, Exchange, ExchangeJudge, Judge, Judgement, Pass
 from pybroker.auth.meter import Meter
 from pybroker.ports import Applicant, Renewal, Verdict
 from pybroker.variform.compile import Expression
@@ -65,7 +65,7 @@ class AuthenticationChain:
         Spec: [MQTT5-4.12.0-1]
         """
         links, method = self.links, applicant.method
-        if method is not None and all(link.judge.method != method for link in links):
+        if method is not None and all(_taker(link.judge, method) is None for link in links):
             return _UNKNOWN_METHOD
         if not links:
             return _ADMITTED if self.allows_anonymous else _DENIED
@@ -79,13 +79,28 @@ class AuthenticationChain:
         return self._counted(under_way.link, under_way.exchange.proceed(data))
 
     def authenticate_again(self, renewal: Renewal, data: bytes) -> Verdict:
-        """Judge a step of a re-authentication; the first one begins an exchange of the method."""
-        if not isinstance(renewal.exchange, _UnderWay):
-            link = next((link for link in self.links if link.judge.method == renewal.method), None)
-            if link is None:
+        """Judge a step of a re-authentication; the first one begins an exchange of the method.
+
+        Whoever proves to be somebody else than the session's user is refused: its rights and its bans are those of that
+        user. [MQTT5-4.12.1-1]
+        """
+        under_way = renewal.exchange
+        if not isinstance(under_way, _UnderWay):
+            under_way = renewal.exchange = self._begin_again(renewal)
+            if under_way is None:
                 return _UNKNOWN_METHOD
-            renewal.exchange = _UnderWay(link, link.judge.begin(renewal.namespace))
-        return self._counted(renewal.exchange.link, renewal.exchange.exchange.proceed(data))
+        verdict = under_way.exchange.proceed(data)
+        if not verdict.reason and verdict.username is not None and verdict.username != renewal.username:
+            verdict = _DENIED
+        return self._counted(under_way.link, verdict)
+
+    def _begin_again(self, renewal: Renewal) -> _UnderWay | None:
+        """Return the exchange of a re-authentication; `None`: no authenticator takes its method."""
+        for link in self.links:
+            taker = _taker(link.judge, renewal.method)
+            if taker is not None:
+                return _UnderWay(link, taker.begin(renewal.namespace))
+        return None
 
     def _ask(self, applicant: Applicant, links: tuple[Link, ...], first: int) -> Verdict | Awaitable[Verdict]:
         """Ask the authenticators from one on until one decides."""
@@ -94,8 +109,8 @@ class AuthenticationChain:
             if link.precondition is not None and link.precondition.evaluate(bindings_of(applicant)) != "true":
                 link.meter.count("nomatch")
                 continue
-            if link.judge.method is not None and link.judge.method == applicant.method:
-                return self._begin(applicant, link)
+            if applicant.method is not None and (taker := _taker(link.judge, applicant.method)) is not None:
+                return self._begin(applicant, link, taker)
             judgement = link.judge.judge(applicant)
             if not isinstance(judgement, Verdict | Pass):
                 return self._wait(applicant, links, index, judgement)
@@ -113,8 +128,8 @@ class AuthenticationChain:
         later = self._ask(applicant, links, index + 1)
         return later if isinstance(later, Verdict) else await later
 
-    def _begin(self, applicant: Applicant, link: Link) -> Verdict:
-        under_way = _UnderWay(link, link.judge.begin(applicant.namespace, applicant.username))
+    def _begin(self, applicant: Applicant, link: Link, taker: ExchangeJudge) -> Verdict:
+        under_way = _UnderWay(link, taker.begin(applicant.namespace, applicant.username))
         applicant.exchange = under_way
         return self._counted(link, under_way.exchange.proceed(applicant.connect.authentication_data or b""))
 
@@ -138,6 +153,11 @@ class AuthenticationChain:
             return _ADMITTED
         feigned = [wait for link in links if (wait := link.judge.feign(applicant)) is not None]
         return _after(feigned) if feigned else _DENIED
+
+
+def _taker(judge: Judge, method: str) -> ExchangeJudge | None:
+    """Return an authenticator if it takes a method of enhanced authentication."""
+    return judge if isinstance(judge, ExchangeJudge) and judge.method == method else None
 
 
 async def _after(waits: list[Awaitable[None]]) -> Verdict:

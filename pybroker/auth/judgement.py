@@ -4,6 +4,7 @@ An outcome that is expected is a value: a wrong password, a stranger, a service 
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
 from typing import Protocol, TypeAlias
@@ -43,33 +44,45 @@ class Exchange(Protocol):
         """Judge the next step by what CONNECT or AUTH carried."""
 
 
-class Judge:
-    """One authenticator; the base takes no enhanced authentication and holds nothing."""
-
-    method: str | None = None
-    """The method of enhanced authentication that it takes; `None`: it judges by CONNECT alone."""
+class Judge(ABC):
+    """One authenticator."""
 
     is_connected = True
     """Whether the service behind it answered last; those without one always do."""
 
+    @abstractmethod
     def judge(self, applicant: Applicant) -> Judgement | Awaitable[Judgement]:
         """Judge by CONNECT; answered at once unless it takes the network or a slow hash."""
-        raise NotImplementedError
-
-    def begin(self, namespace: Namespace | None, username: Username | None = None) -> Exchange:
-        """Begin an exchange of `method`.
-
-        Args:
-            username: whom CONNECT names, and who then must be convinced of; `None`: nobody.
-        """
-        raise NotImplementedError
 
     def feign(self, applicant: Applicant) -> Awaitable[None] | None:
         """Take the time of a wrong password, where `judge` was faster because the user is unknown."""
         return None
 
-    def start(self, spawn: Spawn) -> None:
+    def start(self, spawn: Spawn) -> None:  # noqa: B027  # most have nothing to do in the background
         """Begin to work in the background, where that is needed."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # nor anything to let go of
         """Let go of connections and tasks; requests under way are answered."""
+
+
+class ExchangeJudge(Judge):
+    """An authenticator that takes a method of enhanced authentication.
+
+    Args:
+        method: as clients name it.
+    """
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def judge(self, applicant: Applicant) -> Judgement:
+        """Ignore: only an exchange convinces it."""
+        return Pass.IGNORED
+
+    @abstractmethod
+    def begin(self, namespace: Namespace | None, username: Username | None = None) -> Exchange:
+        """Begin an exchange.
+
+        Args:
+            username: whom CONNECT names, and who then must be convinced of; `None`: nobody.
+        """

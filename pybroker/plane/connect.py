@@ -146,7 +146,8 @@ class Connector:
             return
         renewal = self._renewing.get(conn)
         if renewal is None or renewal.method != method:
-            renewal = self._renewing[conn] = Renewal(session.client_id, session.namespace, method)
+            renewal = Renewal(session.client_id, session.username, session.namespace, method)
+            self._renewing[conn] = renewal
         again = self._authenticator.authenticate_again(renewal, data)
         if isinstance(again, Verdict):
             self._answer_again(conn, method, again)

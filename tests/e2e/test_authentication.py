@@ -396,6 +396,21 @@ async def test_scram_logs_in_and_authenticates_again(guarded: Guarded, dial: Dia
     assert await client.subscribe(("t", 0)) == (0,)
 
 
+async def test_scram_refuses_to_go_on_as_another_user(guarded: Guarded, dial: Dialer) -> None:
+    guarded.use(SCRAM)
+    for name in ("ann", "bob"):
+        guarded.add_user(name, authenticator="scram:built_in_database")
+    client = await dial(guarded.broker.address())
+    login = ScramLogin(client, "ann", "pw")
+    await login.begin()
+    await login.answer()
+    await client.expect_connack(0)
+    again = ScramLogin(client, "bob", "pw")
+    await client.send(packets.auth(0x19, again.properties(again.scram.get_client_first())))
+    await again.answer()
+    await client.expect_disconnect(0x87)
+
+
 async def test_scram_refuses_wrong_passwords_also_later(guarded: Guarded, dial: Dialer) -> None:
     guarded.use(SCRAM)
     guarded.add_user("ann", authenticator="scram:built_in_database")

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from scramp import ScramException, ScramMechanism
 
-from pybroker.auth.judgement import CONTINUE, REFUSED, Judge, Judgement, Pass
+from pybroker.auth.judgement import CONTINUE, REFUSED, ExchangeJudge
 from pybroker.auth.users import ScramKeys, ScramLogin, UserStore
 from pybroker.config.sections.access import ScramAuthenticator
-from pybroker.ports import Applicant, Verdict
+from pybroker.ports import Verdict
 from pybroker.types import Namespace, Username
 
 _SALT_BYTES = 16
@@ -30,7 +30,7 @@ class _Server(Protocol):
     def get_server_final(self) -> str: ...
 
 
-class Scram(Judge):
+class Scram(ExchangeJudge):
     """The authenticator.
 
     Args:
@@ -39,15 +39,11 @@ class Scram(Judge):
     """
 
     def __init__(self, settings: ScramAuthenticator, users: UserStore[ScramLogin]) -> None:
-        self.method = _DIGESTS[settings.algorithm]
+        super().__init__(_DIGESTS[settings.algorithm])
         self._settings = settings
         self._users = users
         self._mechanism = ScramMechanism(self.method)
         self._secret = os.urandom(32)
-
-    def judge(self, applicant: Applicant) -> Judgement:
-        """Ignore: only an exchange convinces it."""
-        return Pass.IGNORED
 
     def begin(self, namespace: Namespace | None, username: Username | None = None) -> "ScramExchange":
         """Begin an exchange with a user of a namespace; with no other than CONNECT names, if it names one."""

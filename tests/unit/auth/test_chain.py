@@ -171,4 +171,4 @@ def test_method_that_no_authenticator_has_is_a_bad_method() -> None:
     chain = chain_of(Says(Verdict(0)))
     assert chain.authenticate(applicant(authentication_method="m")) == Verdict(0x8C)
     assert chain.proceed(applicant(authentication_method="m"), b"") == Verdict(0x8C)
-    assert chain.authenticate_again(Renewal(ClientId("c"), None, "m"), b"") == Verdict(0x8C)
+    assert chain.authenticate_again(Renewal(ClientId("c"), None, None, "m"), b"") == Verdict(0x8C)

@@ -9,7 +9,7 @@ from pybroker.auth.authentication import Authentication
 from pybroker.auth.users import ScramLogin, make_keys
 from pybroker.config.sections.access import ScramAuthenticator
 from pybroker.ports import Renewal, Verdict
-from pybroker.types import ClientId
+from pybroker.types import ClientId, Username
 from tests.support.applicant import applicant
 from tests.unit.auth.conftest import Build
 
@@ -91,17 +91,20 @@ def test_proof_of_another_exchange_is_refused(build: Build) -> None:
     assert authentication.chain.proceed(one, b"c=biws,r=stolen,p=AAAA") == Verdict(0x86)
 
 
-def test_connected_client_authenticates_again(build: Build) -> None:
+def test_connected_client_authenticates_again_as_the_same_user_only(build: Build) -> None:
     authentication = build(SCRAM)
     with_user(authentication)
-    for password, reason in (("pw", 0), ("no", 0x86)):
-        client, renewal = client_of("ann", password), Renewal(ClientId("c"), None, "SCRAM-SHA-256")
+    for password, username, reason in (("pw", "ann", 0), ("no", "ann", 0x86), ("pw", "bob", 0x87), ("pw", None, 0x87)):
+        name = None if username is None else Username(username)
+        client, renewal = client_of("ann", password), Renewal(ClientId("c"), name, None, "SCRAM-SHA-256")
         verdict = authentication.chain.authenticate_again(renewal, client.get_client_first().encode())
         assert verdict.reason == 0x18
         assert verdict.data is not None
         client.set_server_first(verdict.data.decode())
         last = authentication.chain.authenticate_again(renewal, client.get_client_final().encode())
         assert last.reason == reason
+    read = authentication.chain.links[0].meter.read()
+    assert (read["total"], read["success"]) == (4, 1)
 
 
 @pytest.mark.parametrize(
