@@ -791,8 +791,8 @@ class Engine:
 
     def session_stats(self, session: int) -> dict[str, int]:
         """Counters and levels of one session: subscriptions, inflight, mqueue_len, mqueue_bytes, mqueue_dropped,
-        awaiting_rel, and while connected recv_oct, recv_pkt, recv_msg, send_oct, send_pkt, send_msg,
-        out_bytes (unsent)."""
+        awaiting_rel, and while connected recv_oct, recv_cnt (reads of the socket), recv_pkt, recv_msg, send_oct,
+        send_pkt, send_msg, out_bytes (unsent)."""
 
     def set_namespace(self, name: str, limits: _NamespaceLimits) -> None:
         """Configure a namespace; what is left out is not limited. Replaces what was set before.

@@ -185,7 +185,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
             subscriptions_cnt=count("subscriptions", 0),
             subscriptions_max=mqtt.max_subscriptions or "infinity",
             recv_oct=count("recv_oct", 0),
-            recv_cnt=count("recv_pkt", 0),
+            recv_cnt=count("recv_cnt", 0),
             recv_pkt=count("recv_pkt", 0),
             recv_msg=count("recv_msg", 0),
             recv_msg_qos0=count("recv_msg.qos0", 0),

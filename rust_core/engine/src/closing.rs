@@ -51,6 +51,7 @@ impl Shard {
         conn.held = Vec::new();
         conn.has_unread = false;
         conn.is_stalled = false;
+        conn.paused_until_ms = 0;
         // The peer that said goodbye itself, or is gone, needs no time to read anything.
         let is_mutual = matches!(cause, Cause::Tcp | Cause::Normal | Cause::WithWill);
         let Some(mut link) = link else {

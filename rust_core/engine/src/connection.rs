@@ -152,6 +152,8 @@ pub struct Connection {
     pub check_at_ms: u64,
     /// Nothing is read before this time (rate limit).
     pub paused_until_ms: u64,
+    /// The poller does not report its input; a timer will have it read.
+    pub is_muted: bool,
     /// QoS 2 publications not released yet.
     pub open_qos2: u16,
     /// Publications of a 3.x client that wait until QoS 2 ids are free again.
@@ -208,6 +210,7 @@ impl Connection {
             is_stalled: false,
             check_at_ms: 0,
             paused_until_ms: 0,
+            is_muted: false,
             open_qos2: 0,
             held: Vec::new(),
             pending: None,

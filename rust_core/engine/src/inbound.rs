@@ -260,7 +260,9 @@ impl Shard {
             return true;
         }
         let now_ms = self.now_ms();
-        conn.gate().is_none_or(|gate| gate.admits_publish(publish.payload.len(), now_ms))
+        let is_admitted = conn.gate().is_none_or(|gate| gate.admits_publish(publish.payload.len(), now_ms));
+        self.refused += usize::from(!is_admitted);
+        is_admitted
     }
 
     fn is_repeated(&mut self, conn: &Connection, publish: &Publish<'_>) -> bool {

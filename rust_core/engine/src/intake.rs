@@ -27,6 +27,7 @@ impl Shard {
         loop {
             if conn.is_held_back(self.now_ms()) {
                 conn.has_unread = true;
+                self.mute(conn);
                 return Verdict::Hold;
             }
             let before = conn.has_unread;
@@ -74,7 +75,9 @@ impl Shard {
             outcome.0 = transfer;
             if let Transfer::Bytes(n) = transfer {
                 conn.heard_ms = self.now_ms();
+                self.reads = 1;
                 outcome.1 = self.take_bytes(conn, &mut buffer, kept, n);
+                self.reads = 0;
             }
         }
         self.buffer = buffer;
@@ -95,6 +98,7 @@ impl Shard {
             return (transfer, Verdict::Continue);
         }
         conn.heard_ms = self.now_ms();
+        self.reads = 1;
         (transfer, self.process_input(conn))
     }
 
@@ -221,6 +225,7 @@ impl Shard {
     /// Decodes and handles the packets in `bytes`. Returns how many bytes are done with.
     fn process(&mut self, conn: &mut Connection, bytes: &[u8]) -> (usize, Verdict) {
         self.dispatcher.outlet.tally.enter(conn.namespace());
+        self.refused = 0;
         let mut at = 0;
         let mut verdict = Verdict::Continue;
         let mut packets = 0;
@@ -238,7 +243,7 @@ impl Shard {
                     if verdict == Verdict::Continue {
                         verdict = self.charge(conn, used, matches!(frame.first(), Some(first) if first >> 4 == 3));
                     }
-                    if verdict != Verdict::Continue {
+                    if verdict != Verdict::Continue || self.has_refused_enough() {
                         break;
                     }
                 }
@@ -254,47 +259,19 @@ impl Shard {
         }
         self.answer(conn);
         self.dispatcher.outlet.tally.enter(None);
-        (at, verdict)
+        (at, self.rest_after_refusals(conn, verdict))
     }
 
     fn note_received(&mut self, conn: &mut Connection, bytes: usize, packets: u64, messages: u64) {
         self.dispatcher.outlet.tally.add(Metric::BytesReceived, bytes as u64);
         self.dispatcher.outlet.tally.add(Metric::PacketsReceived, packets);
+        let reads = std::mem::take(&mut self.reads);
         conn.with_link(|link| {
+            link.traffic.reads += reads;
             link.traffic.received_bytes += bytes as u64;
             link.traffic.received_packets += packets;
             link.traffic.received_messages += messages;
         });
-    }
-
-    /// Pays for a packet from the client's rate limits; holds the input when they are used up.
-    pub(crate) fn charge(&mut self, conn: &mut Connection, bytes: usize, is_message: bool) -> Verdict {
-        let now_ms = self.now_ms();
-        let Some(buckets) = conn.buckets.as_mut() else {
-            return Verdict::Continue;
-        };
-        let mut wait_ms = buckets.gate.as_ref().map_or(0, |gate| gate.wait_ms(now_ms));
-        if let Some(bucket) = buckets.messages.as_mut().filter(|_| is_message) {
-            bucket.take(1.0, now_ms);
-            wait_ms = wait_ms.max(bucket.wait_ms());
-        }
-        if let Some(bucket) = buckets.bytes.as_mut() {
-            #[allow(clippy::cast_precision_loss, reason = "a packet is far smaller than 2^52 bytes")]
-            bucket.take(bytes as f64, now_ms);
-            wait_ms = wait_ms.max(bucket.wait_ms());
-        }
-        if wait_ms == 0 {
-            return Verdict::Continue;
-        }
-        self.pause(conn, wait_ms);
-        Verdict::Hold
-    }
-
-    /// Reads nothing of a connection for a while.
-    pub(crate) fn pause(&mut self, conn: &mut Connection, wait_ms: u64) {
-        conn.paused_until_ms = self.now_ms() + wait_ms;
-        conn.has_unread = true;
-        self.resume_at(conn.id, conn.paused_until_ms);
     }
 
     /// Appends the acknowledgements of this batch behind what the client has been sent, and lists it for the flush.

@@ -29,6 +29,7 @@ pub mod memo;
 pub mod namespace;
 pub mod namespaces;
 pub mod outbox;
+mod pausing;
 pub mod publication;
 pub mod rate;
 pub mod retained;

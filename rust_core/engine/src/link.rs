@@ -64,6 +64,8 @@ impl Outlet {
 pub struct Traffic {
     /// Bytes received (as MQTT, before TLS and WebSocket framing).
     pub received_bytes: u64,
+    /// Reads of the socket that brought them.
+    pub reads: u64,
     /// Packets received.
     pub received_packets: u64,
     /// PUBLISH packets received.

@@ -413,6 +413,7 @@ impl State {
         if let Some(link) = &self.link {
             levels.extend([
                 ("recv_oct", link.traffic.received_bytes),
+                ("recv_cnt", link.traffic.reads),
                 ("recv_pkt", link.traffic.received_packets),
                 ("recv_msg", link.traffic.received_messages),
                 ("send_oct", link.traffic.sent_bytes),

@@ -59,6 +59,12 @@ pub struct Shard {
     pub acks: Vec<u8>,
     /// QoS 1 publications of this batch: their PUBACKs have not left yet.
     pub(crate) open_qos1: usize,
+    /// Packets of this batch that were over a limit.
+    pub(crate) refused: usize,
+    /// Packets of this turn that were over a limit.
+    pub(crate) refused_in_turn: usize,
+    /// 1 while a batch is processed that a read has brought.
+    pub(crate) reads: u64,
     pub(crate) plain: Vec<u8>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) poller: Poller,
@@ -103,6 +109,9 @@ impl Shard {
             events: Vec::new(),
             acks: Vec::new(),
             open_qos1: 0,
+            refused: 0,
+            refused_in_turn: 0,
+            reads: 0,
             plain: Vec::new(),
             buffer: vec![0; READ_BYTES + 4096],
             poller,
@@ -191,8 +200,15 @@ impl Shard {
     /// The system's error when waiting fails.
     pub fn turn(&mut self, timeout_ms: Option<u64>) -> io::Result<()> {
         let n = self.poller.wait(timeout_ms)?;
+        self.work(n, sys::now_ms());
+        Ok(())
+    }
+
+    /// What follows from `n` reports of the poller at a time.
+    pub(crate) fn work(&mut self, n: usize, now_ms: u64) {
         self.last_batch = n;
-        self.dispatcher.begin(&self.hub, sys::now_ms());
+        self.refused_in_turn = 0;
+        self.dispatcher.begin(&self.hub, now_ms);
         let again = std::mem::take(&mut self.ready);
         let mut has_mail = false;
         for at in 0..n {
@@ -208,7 +224,7 @@ impl Shard {
             }
         }
         for id in again {
-            self.on_ready(id, true, false, false);
+            self.resume(id);
         }
         if has_mail && let Some(mailbox) = self.hub.shards.get(self.index) {
             for command in mailbox.take_all() {
@@ -217,7 +233,6 @@ impl Shard {
         }
         self.run_timers();
         self.finish_turn();
-        Ok(())
     }
 
     fn finish_turn(&mut self) {
@@ -233,7 +248,7 @@ impl Shard {
         self.slots.len() - self.free.len()
     }
 
-    fn on_ready(&mut self, id: ConnId, is_readable: bool, is_writable: bool, is_hung_up: bool) {
+    pub(crate) fn on_ready(&mut self, id: ConnId, is_readable: bool, is_writable: bool, is_hung_up: bool) {
         let Some(mut conn) = self.take(id) else {
             return;
         };
@@ -249,12 +264,13 @@ impl Shard {
     }
 
     /// Puts a connection back after work on it, or ends it.
-    pub(crate) fn settle_connection(&mut self, conn: Box<Connection>, verdict: Verdict) {
+    pub(crate) fn settle_connection(&mut self, mut conn: Box<Connection>, verdict: Verdict) {
         match verdict {
             Verdict::Continue | Verdict::Hold => {
                 if conn.has_unread && !conn.is_held_back(self.now_ms()) {
                     self.ready.push(conn.id);
                 }
+                self.unmute(&mut conn);
                 self.put(conn);
             }
             Verdict::Close { cause, reason } => self.close(conn, cause, reason, None),
@@ -445,7 +461,7 @@ impl Shard {
         self.fine.advance(now_ms, &mut due);
         for due in due {
             match due {
-                Due::Resume(id) => self.on_ready(id, true, false, false),
+                Due::Resume(id) => self.resume(id),
                 Due::Listen(id) => {
                     if let Some(listener) = self.listeners.get(&id).cloned() {
                         self.listen(listener);

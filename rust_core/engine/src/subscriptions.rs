@@ -244,6 +244,7 @@ impl Shard {
         };
         let is_admitted = gate.admits_subscribe(now_ms);
         let wait_ms = gate.wait_ms(now_ms);
+        self.refused += usize::from(!is_admitted);
         if wait_ms > 0 {
             self.pause(conn, wait_ms);
         }

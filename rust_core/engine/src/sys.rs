@@ -1,7 +1,7 @@
 //! The system calls of the engine, through `rustix`: no `unsafe` of our own is needed.
 //!
-//! Everything is non-blocking. Sockets are registered edge-triggered once and never re-armed, so a message costs no
-//! `epoll_ctl`. Do not put policy here.
+//! Everything is non-blocking. Sockets are registered edge-triggered once and not re-armed, so a message costs no
+//! `epoll_ctl`; only one that is not to be read for a while is muted. Do not put policy here.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -16,6 +16,8 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 /// Readiness reports taken per wait; what is left over comes with the next.
 const BATCH: usize = 256;
+/// What is reported of a socket whose input does not matter at the moment.
+const UNREAD: EventFlags = EventFlags::OUT.union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// What one non-blocking transfer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +77,14 @@ impl Poller {
     /// # Errors
     /// The system's error, for example when the limit of watched descriptors is reached.
     pub fn add_socket(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), flags)?)
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(token), UNREAD | EventFlags::IN)?)
+    }
+
+    /// Reports a registered socket's input, or only its other events; input that waits already is reported anew.
+    pub fn watch_input(&self, fd: BorrowedFd<'_>, token: u64, is_watched: bool) {
+        let flags = if is_watched { UNREAD | EventFlags::IN } else { UNREAD };
+        // Fails only for a socket that is not registered, and that one's connection is over.
+        let _ = epoll::modify(&self.epoll, fd, EventData::new_u64(token), flags);
     }
 
     /// Registers a listening socket that several pollers share: one of them is woken.
