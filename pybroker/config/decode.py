@@ -14,6 +14,7 @@ import msgspec
 
 from pybroker.config.keys import QUANTITIES, Key, Section, keys_of
 from pybroker.config.schema import Config
+from pybroker.config.units import LARGEST
 from pybroker.errors import ConfigError
 
 MASK = "******"
@@ -238,9 +239,14 @@ def convert(key: Key, value: object) -> object:
     except msgspec.ValidationError as error:
         raise ValueError(str(error.__cause__ or "")) from None
     for part in _parts(converted):
-        if isinstance(part, str) and rules.pattern is not None and not re.fullmatch(rules.pattern, part):
-            raise ValueError("")
+        if isinstance(part, str):
+            if "\0" in part:
+                raise ValueError("a text has no U+0000")
+            if rules.pattern is not None and not re.fullmatch(rules.pattern, part):
+                raise ValueError("")
         if isinstance(part, int | float) and not isinstance(part, bool):
+            if part > LARGEST:
+                raise ValueError(f"a number is at most {LARGEST}")
             if rules.low is not None and part < rules.low:
                 raise ValueError("")
             if rules.high is not None and part > rules.high:

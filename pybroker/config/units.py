@@ -7,6 +7,9 @@ Each type parses its text, keeps the quantity as whole numbers in one stated uni
 import re
 from typing import ClassVar, Self
 
+LARGEST = (1 << 63) - 1
+"""What the core, the database and other programs that read numbers can hold."""
+
 _MS_PER_UNIT = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION = re.compile(r"(?:[0-9]+(?:ms|[smhdw]))+")
 _DURATION_PART = re.compile(r"([0-9]+)(ms|[smhdw])")
@@ -16,7 +19,6 @@ _LONGEST_MS = 0xFFFF_FFFF * 1_000
 _BYTES_PER_UNIT = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _SIZE = re.compile(r"([0-9]+)\s*([A-Za-z]{0,2})")
 _RATE = re.compile(r"([0-9]+)\s*(b|kb|mb|gb)?(?:/([0-9]*)(ms|[smhd]))?", re.IGNORECASE)
-_LARGEST = (1 << 63) - 1
 
 
 class Value:
@@ -120,7 +122,7 @@ class ByteSize(int):
             size = cls(int(match[1]) * _BYTES_PER_UNIT[unit])
         else:
             raise ValueError('a size is a whole number of bytes or a text such as "64KB"')
-        if size > _LARGEST:
+        if size > LARGEST:
             raise ValueError("a size is at most 8388607TB")
         return size
 
@@ -168,7 +170,7 @@ class Rate(Value):
             raise ValueError("this rate counts events, not bytes")
         count = int(match[1]) * _BYTES_PER_UNIT[(match[2] or "").upper()]
         period_ms = int(match[3] or 1) * _MS_PER_UNIT[(match[4] or "s").lower()]
-        if not 0 < count <= _LARGEST:
+        if not 0 < count <= LARGEST:
             raise ValueError("a rate is above zero")
         if not 0 < period_ms <= _LONGEST_MS:
             raise ValueError("the interval of a rate is above zero")

@@ -5,7 +5,7 @@ the engine's number, and it is filled before the first connection of a listener 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import structlog
@@ -114,22 +114,21 @@ class ListenerService:
         before = dict(self._known)
         touched = [listener for listener in {**before, **wanted} if before.get(listener) != wanted.get(listener)]
         try:
-            for listener in touched:
-                self._change(listener, wanted.get(listener))
+            self._change(touched, wanted)
         except BrokerError:
-            for listener in touched:
-                self._change(listener, before.get(listener))
+            self._change(touched, before)
             raise
 
-    def _change(self, listener: ListenerId, known: _Known | None) -> None:
-        """Give a listener new settings, `None` to remove it."""
-        self.stop(listener)
-        if known is None:
+    def _change(self, touched: Iterable[ListenerId], known: Mapping[ListenerId, _Known]) -> None:
+        """Give listeners the settings in `known`, or remove them. All close first: one may take another's address."""
+        for listener in touched:
+            self.stop(listener)
             self._known.pop(listener, None)
-            return
-        self._known[listener] = known
-        if known.settings.enable:
-            self.start(listener)
+        for listener in touched:
+            if listener in known:
+                self._known[listener] = known[listener]
+                if known[listener].settings.enable:
+                    self.start(listener)
 
     def is_open(self, listener: ListenerId) -> bool:
         """Return whether a listener accepts connections."""

@@ -30,6 +30,19 @@ def test_wrong_change_changes_nothing() -> None:
     assert caught.value.source == "api"
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"api_key.bootstrap_file": "a\0b"}, r'api_key\.bootstrap_file: found "a\\u0000b".*no U\+0000'),
+        ({"prometheus.push_gateway.headers": {"a": "b\0"}}, r"headers: found \*{6}"),
+        ({"multi_tenancy.default_max_sessions": 1 << 63}, "default_max_sessions: found 9223372036854775808.*at most"),
+    ],
+)
+def test_value_that_nothing_could_use_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        apply(Config(), change)
+
+
 def test_whole_is_checked_not_the_change_alone() -> None:
     with pytest.raises(ConfigError, match="no authentication is in effect"):
         apply(Config(), {"listeners.tcp.default.bind": "0.0.0.0:1883"})

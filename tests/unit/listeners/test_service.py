@@ -205,6 +205,15 @@ def test_what_was_opened_before_a_failure_is_closed_again(parts: Parts) -> None:
     assert parts.service.addresses == {}
 
 
+def test_listeners_that_swap_their_addresses_close_before_one_opens(parts: Parts) -> None:
+    parts.open(Listeners())
+    names = [f"listeners.{kind}.default.bind" for kind in ("tcp", "ws")]
+    parts.service.follow(configured(f"{names[0]}=127.0.0.1:8083", f"{names[1]}=127.0.0.1:1883").listeners)
+    done = [call[0] for call in parts.engine.calls if call[0].endswith("_listener")]
+    assert done == ["open_listener"] * 2 + ["close_listener"] * 2 + ["open_listener"] * 2
+    assert parts.service.addresses == {TCP: "127.0.0.1:8083", WS: "127.0.0.1:1883"}
+
+
 def test_stopping_ends_connections_and_restarting_opens_anew(parts: Parts) -> None:
     parts.open(Listeners())
     assert parts.service.stop(TCP)
