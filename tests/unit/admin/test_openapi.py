@@ -39,6 +39,8 @@ async def test_document_needs_a_credential_and_hides_the_version_from_strangers(
     stranger = await api.client.get("/api-docs/swagger.json")
     assert stranger.status_code == 401
     assert stranger.json()["code"] == "AUTHORIZATION_HEADER_ERROR"
+    assert int(stranger.headers["content-length"]) == len(stranger.content)
+    assert stranger.headers["www-authenticate"] == 'Basic Realm="emqx-dashboard"'
     assert "9.9.9" not in stranger.text
     reply = await api.client.get("/api-docs/swagger.json", headers={"authorization": await api.log_in()})
     assert (reply.status_code, reply.json()["info"]["version"]) == (200, "9.9.9")
@@ -48,6 +50,26 @@ async def test_document_opens_for_keys_but_not_for_publishers(api: Api) -> None:
     for role, status in (("viewer", 200), ("publisher", 403)):
         header = await api.add_key(f"k-{role}", role=role)
         assert (await api.client.get("/api-spec.json", headers={"authorization": header})).status_code == status
+
+
+async def test_parts_of_the_description(api: Api) -> None:
+    headers = {"authorization": await api.log_in()}
+    tagged = (await api.client.get("/api-spec/api%20keys", headers=headers)).json()
+    assert set(tagged["paths"]) == {"/api_key", "/api_key/{name}", "/api_key_scopes"}
+    assert ("ApiKey" in tagged["components"]["schemas"], "Client" in tagged["components"]["schemas"]) == (True, False)
+    assert [error.message for error in OpenAPIV30SpecValidator(tagged).iter_errors()] == []
+    one = (await api.client.get("/api-spec/API%20Keys/delete_api_key_name", headers=headers)).json()
+    assert {path: list(operations) for path, operations in one["paths"].items()} == {"/api_key/{name}": ["delete"]}
+    text = (await api.client.get("/api-spec.md", headers=headers)).text
+    assert "* `DELETE /api/v5/api_key/{name}`: Delete an API key" in text
+    assert text.count("\n* ") == len(ROWS)
+    for path in ("/api-spec/none", "/api-spec/Users/delete_api_key_name"):
+        assert (await api.client.get(path, headers=headers)).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/api-spec.md", "/api-spec.json", "/api-spec/Users", "/api-spec/none"])
+async def test_parts_need_a_credential(api: Api, path: str) -> None:
+    assert (await api.client.get(path)).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/api-docs", "/api-docs/index.html"])
