@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 from pybroker.config.render import render
-from pybroker.config.schema import AnyListener, Listeners, ListenerType, listener_id
+from pybroker.config.schema import AnyListener, Config, Listeners, ListenerType, listener_id
 from pybroker.control.configs import Configs
 from pybroker.control.configuration import Configuration
 from pybroker.control.plane import Plane
@@ -82,9 +82,8 @@ class ListenerControl:
         kind, name = parse_id(f"{body.get('type')}:{body.get('name')}")
         if body.get("id", f"{kind}:{name}") != f"{kind}:{name}":
             raise Refused("BAD_LISTENER_ID", "id does not fit type and name")
-        if name in _named(self._configuration.current.listeners, kind):
-            raise Refused("BAD_LISTENER_ID", f"listener exists: {kind}:{name}")
-        return await self._store(kind, name, _settings_of(body))
+        await self._store(kind, name, _settings_of(body), is_new=True)
+        return self.find(f"{kind}:{name}")
 
     async def update(self, listener: str, body: Mapping[str, Any]) -> ListenerView:
         """Change settings of a listener; those that are not given stay. Its connections end if it was open.
@@ -98,8 +97,8 @@ class ListenerControl:
                 raise Refused("BAD_REQUEST", f"must be given: {field}")
         if body["id"] != listener or body["type"] != kind:
             raise Refused("BAD_LISTENER_ID", "id of the path and of the body differ")
-        self.find(listener)
-        return await self._store(kind, name, _settings_of(body))
+        await self._store(kind, name, _settings_of(body))
+        return self.find(listener)
 
     async def remove(self, listener: str) -> None:
         """Close a listener with its connections and delete it.
@@ -107,9 +106,7 @@ class ListenerControl:
         Raises:
             Refused: as `find`.
         """
-        self.find(listener)
-        kind, name = parse_id(listener)
-        await self._configs.update({"listeners": {kind: {name: None}}})
+        await self._store(*parse_id(listener), None)
 
     async def start(self, listener: str) -> None:
         """Open a listener and keep it enabled; one that is open is left alone.
@@ -117,7 +114,6 @@ class ListenerControl:
         Raises:
             Refused: as `find`; `BAD_REQUEST`: it cannot be opened.
         """
-        self.find(listener)
         await self._store(*parse_id(listener), {"enable": True})
 
     async def stop(self, listener: str) -> None:
@@ -126,7 +122,6 @@ class ListenerControl:
         Raises:
             Refused: as `find`.
         """
-        self.find(listener)
         await self._store(*parse_id(listener), {"enable": False})
 
     async def restart(self, listener: str) -> None:
@@ -143,14 +138,28 @@ class ListenerControl:
         except BrokerError as error:
             raise Refused("BAD_REQUEST", str(error)) from None
 
-    async def _store(self, kind: ListenerType, name: str, settings: Mapping[str, Any]) -> ListenerView:
+    async def _store(
+        self, kind: ListenerType, name: str, settings: Mapping[str, Any] | None, *, is_new: bool = False
+    ) -> None:
+        """Put settings of one listener into effect, `None`: delete it. Whether it exists is judged when its turn comes.
+
+        Raises:
+            Refused: `BAD_LISTENER_ID`: it exists although it is new, or there is none; `BAD_REQUEST`.
+        """
+
+        def change(config: Config) -> Mapping[str, object]:
+            if (name in _named(config.listeners, kind)) is is_new:
+                state = "listener exists" if is_new else "no such listener"
+                raise Refused("BAD_LISTENER_ID", f"{state}: {kind}:{name}")
+            return {"listeners": {kind: {name: settings}}}
+
         try:
-            await self._configs.update({"listeners": {kind: {name: dict(settings)}}})
+            await self._configs.edit(change)
         except ConfigError as error:
             raise Refused("BAD_REQUEST", str(error)) from None
         except Refused as error:
-            raise Refused("BAD_REQUEST", error.message) from None
-        return self.find(f"{kind}:{name}")
+            code = "BAD_REQUEST" if error.code == "UPDATE_FAILED" else error.code
+            raise Refused(code, error.message) from None
 
     def _view(self, kind: ListenerType, name: str, settings: AnyListener) -> ListenerView:
         listener, service = listener_id(kind, name), self._plane.listeners

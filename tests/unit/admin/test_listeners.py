@@ -1,5 +1,6 @@
 """Listeners: shown, made, changed, started, stopped, deleted; what was done outlives a restart."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,17 @@ async def test_bad_requests(config: Any, method: str, path: str, body: object, s
     async with open_api(config) as api:
         reply = await send(api, method, path, body)
         assert (reply.status_code, reply.json()["code"]) == (status, code), reply.text
+
+
+async def test_two_who_make_or_delete_the_same_listener_are_told_apart(config: Any) -> None:
+    async with open_api(config) as api:
+        auth = await api.log_in()
+        body = {"type": "tcp", "name": "extra", "bind": "127.0.0.1:0"}
+        made = [api.call("POST", "/listeners", {**body, "max_connections": n + 1}, auth=auth) for n in range(3)]
+        assert [reply.status_code for reply in await asyncio.gather(*made)] == [200, 400, 400]
+        assert (await send(api, "GET", "/tcp:extra")).json()["max_connections"] == 1
+        gone = [api.call("DELETE", "/listeners/tcp:extra", auth=auth) for _ in range(3)]
+        assert [reply.status_code for reply in await asyncio.gather(*gone)] == [204, 404, 404]
 
 
 async def test_address_in_use_leaves_everything_as_it_was(config: Any) -> None:
