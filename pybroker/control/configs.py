@@ -138,6 +138,8 @@ def parse_hocon(text: bytes) -> dict[str, Any]:
         parsed = _parse_hocon(text)
     except RecursionError:
         raise Refused("BAD_REQUEST", "configuration is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise Refused("BAD_REQUEST", "configuration is not UTF-8") from None
     if not isinstance(parsed, dict) or not parsed:
         raise Refused("BAD_REQUEST", "configuration is empty or no table")
     return parsed

@@ -125,7 +125,7 @@ class CommandServer:
             return _refusal("FORBIDDEN", "only the user of the broker and root may give commands")
         try:
             request = msgspec.json.decode(line, type=CommandRequest)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             return _refusal("BAD_REQUEST", f"request cannot be read: {str(error).lower()}")
         command = BY_NAME.get(request.command)
         if command is None:

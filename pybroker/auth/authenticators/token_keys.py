@@ -130,7 +130,7 @@ class FetchedKeys:
             if len(reply.content) > _MAX_BYTES:
                 raise ValueError("key set is too large")
             self._keys = tuple(_keys_of(msgspec.json.decode(reply.content)))
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as error:
             self._failures += 1
             logger.warning("jwks_fetch_failed", url=self._url, failures=self._failures, reason=type(error).__name__)
             if self._failures >= MAX_FAILURES:

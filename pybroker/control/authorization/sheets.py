@@ -165,7 +165,7 @@ def read_json(content: bytes, namespace: str | None, kind: NamedKind | None, now
     """
     try:
         items = msgspec.json.decode(content, type=list[dict[str, Any]])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnreadableSheet(RowError(line=1, field="", code="INVALID_VALUE", message=str(error))) from None
     except RecursionError:
         raise UnreadableSheet(

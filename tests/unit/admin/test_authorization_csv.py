@@ -248,7 +248,7 @@ async def test_json_rows_are_read(api: Api) -> None:
     bad = [*rows, {"username": "u", "topic": "t", "action": "pub", "access": "deny", "permission": "x"}, {"topic": {}}]
     report = await send(api, msgspec.json.encode(bad), status=400, headers=headers)
     assert faults(report) == [(3, "permission", "UNKNOWN_COLUMN"), (4, "topic", "INVALID_VALUE")]
-    for body in (b"{}", b"[", b"[" * 100_000, b"[1]"):
+    for body in (b"{}", b"[", b"[" * 100_000, b"[1]", b'[{"topic": "\xff"}]'):
         assert faults(await send(api, body, status=400, headers=headers)) == [(1, "", "INVALID_VALUE")]
 
 

@@ -70,6 +70,8 @@ async def test_replace_takes_the_rest_of_a_root_to_its_defaults(api: Api) -> Non
         (b"{a", HOCON),
         (b'include "/etc/passwd"', HOCON),
         (b"[" * 5_000, HOCON),
+        (b'{"mqtt": {"max_inflight": "\xff"}}', HOCON),
+        (b'{"mqtt": {"max_inflight": "\xff"}}', JSON),
         (b'{"mqtt": {"max_inflight": "x"}}', JSON),
         (b'{"nonsense": 1}', JSON),
         (b'{"mqtt": {"max_inflight": 7, "nonsense": 1}}', JSON),

@@ -51,6 +51,7 @@ async def test_kernel_tells_who_connects(console: Console, monkeypatch: pytest.M
         (b'{"command": "nope"}\n', "NOT_FOUND"),
         (b'{"command": "status", "arguments": ' + b"[" * 100_000 + b"\n", "BAD_REQUEST"),
         (b"\xff\n", "BAD_REQUEST"),
+        (b'{"command": "\xff"}\n', "BAD_REQUEST"),
         (b"x" * (MAX_REQUEST + 2) + b"\n", "PAYLOAD_TOO_LARGE"),
     ],
 )

@@ -254,6 +254,13 @@ async def test_keys_survive_four_failures_and_not_five(build: Build) -> None:
     assert await reason(authentication, token) == 0
 
 
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"keys": "\xff"}', b"[]"])
+async def test_key_set_that_is_none_is_a_failure_and_not_the_end(build: Build, content: bytes) -> None:
+    keys = keys_of(build(JWKS, answer=lambda _: httpx.Response(200, content=content)))
+    await keys.refresh()
+    assert keys.candidates({"kid": "one"}) is None
+
+
 async def test_expired_token_is_judged_by_the_wall_clock(build: Build, clock: FakeClock) -> None:
     authentication = build(HMAC)
     token = sign({"exp": 1_767_225_610})
