@@ -29,6 +29,8 @@ pub struct Board {
     pub delivered: Vec<AtomicU64>,
     /// The sum of `delivered`.
     pub received: AtomicU64,
+    /// Deliveries to slow subscribers, which read once everything is published.
+    pub late: AtomicU64,
     /// Published messages.
     pub sent: AtomicU64,
     /// Nanoseconds that each thread found nothing to do.
@@ -47,6 +49,7 @@ impl Board {
             has_failed: AtomicBool::new(false),
             delivered: (0..publishers).map(|_| AtomicU64::new(0)).collect(),
             received: AtomicU64::new(0),
+            late: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             idle_ns: [AtomicU64::new(0), AtomicU64::new(0)],
             measured_ns: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],

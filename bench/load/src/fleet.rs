@@ -59,6 +59,8 @@ struct Dialer {
     tls: Option<TlsMaker>,
     ws_path: Option<String>,
     version: Version,
+    username: Option<String>,
+    password: Option<String>,
     sources: u8,
 }
 
@@ -117,6 +119,8 @@ impl Fleet {
                 tls,
                 ws_path: settings.ws.then(|| settings.ws_path.clone()),
                 version: settings.version(),
+                username: settings.username.clone(),
+                password: settings.password.clone(),
                 sources,
             },
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
@@ -255,13 +259,23 @@ impl Fleet {
         flush_and_watch(&self.epoll, index, &mut self.links[index])
     }
 
-    /// Stops reading connection `index` for good, the connection stays open.
+    /// Stops reading connection `index`, the connection stays open.
     ///
     /// # Errors
     /// What epoll says.
     pub fn ignore(&mut self, index: usize) -> Result<(), LoadError> {
         epoll::delete(&self.epoll, self.links[index].stream())
             .map_err(LoadError::errno("ignoring a socket"))
+    }
+
+    /// Reads connection `index` again; the broker may have closed it meanwhile.
+    ///
+    /// # Errors
+    /// What epoll says.
+    pub fn heed(&mut self, index: usize) -> Result<(), LoadError> {
+        let link = &mut self.links[index];
+        (link.may_close, link.wants_write) = (true, true);
+        self.watch(index, &self.links[index])
     }
 
     /// Sends DISCONNECT and closes connection `index`.
@@ -331,7 +345,13 @@ impl Fleet {
                     on_packet(index, link, packet)
                 })?;
                 if drained == Drained::Closed {
-                    return Err(LoadError::Closed { client: index });
+                    if !link.may_close {
+                        return Err(LoadError::Closed { client: index });
+                    }
+                    epoll::delete(&self.epoll, link.stream())
+                        .map_err(LoadError::errno("closing a socket"))?;
+                    link.phase = Phase::Closed;
+                    continue;
                 }
             }
             flush_and_watch(&self.epoll, index, link)?;
@@ -396,7 +416,7 @@ fn react(link: &mut Link, packet: &Inbound<'_>) -> Result<(), LoadError> {
         Inbound::Suback { refused: None } => {
             link.open_subscribes = link.open_subscribes.saturating_sub(1);
         }
-        Inbound::Disconnect { code } => {
+        Inbound::Disconnect { code } if !link.may_close => {
             return Err(LoadError::Refused {
                 what: "connection",
                 code,
@@ -435,11 +455,16 @@ impl Dialer {
         }
         let tls = self.tls.as_ref().map(TlsMaker::start).transpose()?;
         let mut link = Link::new(TcpStream::from(socket), tls, self.ws_path.is_some());
+        let numbered =
+            |text: &Option<String>| Some(text.as_ref()?.replace("{n}", &index.to_string()));
+        let (username, password) = (numbered(&self.username), numbered(&self.password));
         wire::put_connect(
             &mut link.out,
             &ConnectShape {
                 version: self.version,
                 client_id: &plan.client_id,
+                username: username.as_deref(),
+                password: password.as_deref(),
                 is_clean: plan.is_clean,
                 session_expiry_s: plan.session_expiry_s,
             },

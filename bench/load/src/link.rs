@@ -76,6 +76,8 @@ pub struct Link {
     pub open_subscribes: usize,
     /// Whether the socket is watched for room to write.
     pub wants_write: bool,
+    /// Whether the run goes on if the broker closes it.
+    pub may_close: bool,
     stream: TcpStream,
     tls: Option<Box<ClientConnection>>,
     websocket: Option<WebSocket>,
@@ -93,6 +95,7 @@ impl Link {
             receive_maximum: u16::MAX,
             open_subscribes: 0,
             wants_write: true,
+            may_close: false,
             stream,
             tls,
             websocket: is_websocket.then(WebSocket::default),

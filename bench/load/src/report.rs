@@ -37,6 +37,10 @@ pub struct Balance {
     pub refused: u64,
     #[serde(flatten)]
     pub counts: Counts,
+    /// What became of the deliveries to slow subscribers; they are not among the expected ones.
+    pub slow: Counts,
+    /// Slow subscribers that the broker disconnected: what they did not read is unknown.
+    pub slow_closed: u64,
 }
 
 /// One run.

@@ -75,6 +75,13 @@ pub struct Settings {
     /// First level of all topics and start of all client ids; default: `load-PID`.
     #[arg(long, default_value_t = format!("load-{}", std::process::id()))]
     pub prefix: String,
+    /// User name of every client; `{n}` stands for its number.
+    #[arg(long)]
+    pub username: Option<String>,
+    /// Password of every client (with --username); `{n}` stands for its number. It is not echoed.
+    #[arg(long)]
+    #[serde(skip)]
+    pub password: Option<String>,
 
     /// Speak MQTT 5 instead of 3.1.1.
     #[arg(long)]
@@ -110,7 +117,7 @@ pub struct Settings {
     /// Subscribers.
     #[arg(long, default_value_t = 1)]
     pub subscribers: usize,
-    /// Additional subscribers that never read once they are subscribed.
+    /// Additional subscribers that do not read before everything is published.
     #[arg(long, default_value_t = 0)]
     pub slow: usize,
     /// QoS 1 and 2 publishes in flight per publisher; the broker's receive maximum may lower it. 20 is the widest
@@ -183,6 +190,8 @@ impl Settings {
             Some("properties need --v5".into())
         } else if self.tls && self.cafile.is_none() {
             Some("tls needs --cafile".into())
+        } else if self.password.is_some() && self.username.is_none() {
+            Some("password needs --username".into())
         } else if self.publishers == 0
             || self.subscribers == 0
             || self.connections == 0
@@ -268,10 +277,27 @@ mod tests {
             &["paced", "--payload", "27"],
             &["pairs", "--properties", "full"],
             &["pairs", "--tls"],
+            &["pairs", "--password", "p"],
             &["pairs", "--duration", "0"],
             &["pairs", "--qos", "3"],
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn password_is_not_echoed() {
+        let arguments = [
+            "pybroker-load",
+            "pairs",
+            "--username",
+            "u",
+            "--password",
+            "p",
+        ];
+        let settings = Settings::parse_from(arguments);
+        let echoed = serde_json::to_value(&settings).unwrap();
+        assert_eq!(echoed["username"], "u");
+        assert_eq!(echoed.get("password"), None);
     }
 }

@@ -21,8 +21,8 @@ pub struct SubscriberPlan {
 pub struct Topology {
     pub publishers: Vec<PublisherPlan>,
     pub subscribers: Vec<SubscriberPlan>,
-    /// Filters of the subscribers that never read.
-    pub slow: Vec<String>,
+    /// Subscribers that do not read before everything is published.
+    pub slow: Vec<SubscriberPlan>,
     /// Deliveries that follow from one publish, slow subscribers left out.
     pub fan: usize,
 }
@@ -45,8 +45,7 @@ impl Topology {
             Shape::Pairs if is_match => wildcard_subscriber(prefix, s, each),
             _ => plain_subscriber(prefix, shape, s, count),
         });
-        let slow = (0..settings.slow)
-            .flat_map(|s| plain_subscriber(prefix, shape, s % count, count).filters);
+        let slow = (0..settings.slow).map(|s| plain_subscriber(prefix, shape, s % count, count));
         Self {
             publishers: publishers.collect(),
             subscribers: subscribers.collect(),

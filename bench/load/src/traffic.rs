@@ -186,11 +186,13 @@ fn drain(settings: &Settings, board: &Board, topology: &Topology) -> Result<(), 
     while Instant::now() < end {
         is_alive(board)?;
         let received = board.received.load(Ordering::Relaxed);
-        if received != seen.0 {
-            seen = (received, Instant::now());
+        let all = received + board.late.load(Ordering::Relaxed);
+        if all != seen.0 {
+            seen = (all, Instant::now());
         }
-        // Duplicates count too, so that enough may have come while some are still on their way.
-        let patience = if received >= expected {
+        // Duplicates count too, so that enough may have come while some are still on their way. How much a slow
+        // subscriber still gets, only the broker knows.
+        let patience = if received >= expected && settings.slow == 0 {
             STEP * 10
         } else {
             QUIET
@@ -284,6 +286,10 @@ fn balance(topology: &Topology, harvests: &[Harvest]) -> Balance {
         balance.counts.foreign += harvest.foreign;
         for (publisher, stream) in &harvest.streams {
             balance.counts += stream.finish(sent_by[*publisher]);
+        }
+        balance.slow_closed += harvest.slow_closed;
+        for (publisher, stream) in &harvest.slow_streams {
+            balance.slow += stream.finish(sent_by[*publisher]);
         }
     }
     balance

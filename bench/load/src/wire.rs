@@ -205,6 +205,9 @@ fn encode_properties(set: PropertySet) -> Vec<u8> {
 pub struct ConnectShape<'a> {
     pub version: Version,
     pub client_id: &'a str,
+    pub username: Option<&'a str>,
+    /// Only sent beside a user name.
+    pub password: Option<&'a str>,
     pub is_clean: bool,
     /// Seconds; only sent in MQTT 5.
     pub session_expiry_s: u32,
@@ -216,9 +219,11 @@ const KEEP_ALIVE_S: u16 = 3600;
 /// Appends a CONNECT.
 pub fn put_connect(out: &mut Vec<u8>, shape: &ConnectShape<'_>) {
     let mut body = Vec::with_capacity(32 + shape.client_id.len());
+    let password = shape.username.and(shape.password);
     put_binary(&mut body, b"MQTT");
     body.push(if shape.version == Version::V5 { 5 } else { 4 });
-    body.push(u8::from(shape.is_clean) << 1);
+    let credentials = u8::from(shape.username.is_some()) << 7 | u8::from(password.is_some()) << 6;
+    body.push(credentials | u8::from(shape.is_clean) << 1);
     body.extend_from_slice(&KEEP_ALIVE_S.to_be_bytes());
     if shape.version == Version::V5 {
         if shape.session_expiry_s == 0 {
@@ -229,6 +234,9 @@ pub fn put_connect(out: &mut Vec<u8>, shape: &ConnectShape<'_>) {
         }
     }
     put_binary(&mut body, shape.client_id.as_bytes());
+    for credential in shape.username.into_iter().chain(password) {
+        put_binary(&mut body, credential.as_bytes());
+    }
     out.push(0x10);
     put_length(out, body.len());
     out.extend_from_slice(&body);
@@ -459,6 +467,29 @@ mod tests {
                 assert_eq!(Stamp::decode(payload), Some(stamp));
             }
         }
+    }
+
+    #[test]
+    fn credentials_stand_behind_the_client_id() {
+        let connect = |username, password| {
+            let mut out = Vec::new();
+            let shape = ConnectShape {
+                version: Version::V311,
+                client_id: "c",
+                username,
+                password,
+                is_clean: true,
+                session_expiry_s: 0,
+            };
+            put_connect(&mut out, &shape);
+            (out[9], out[12..].to_vec())
+        };
+        assert_eq!(connect(None, None), (0x02, b"\0\x01c".to_vec()));
+        let named = b"\0\x01c\0\x02me".to_vec();
+        assert_eq!(connect(Some("me"), None), (0x82, named.clone()));
+        let with_password = [named.as_slice(), b"\0\x01p"].concat();
+        assert_eq!(connect(Some("me"), Some("p")), (0xc2, with_password));
+        assert_eq!(connect(None, Some("p")), (0x02, b"\0\x01c".to_vec()));
     }
 
     #[test]

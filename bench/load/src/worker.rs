@@ -7,7 +7,7 @@ use crate::board::{Board, Stage, add};
 use crate::error::LoadError;
 use crate::fleet::{ClientPlan, Fleet};
 use crate::latency::Latency;
-use crate::link::Link;
+use crate::link::{Link, Phase};
 use crate::publisher::{Publisher, Windows};
 use crate::settings::{Mode, Settings};
 use crate::tally::Stream;
@@ -39,6 +39,8 @@ struct Subscriber {
 enum Role {
     Publisher(usize),
     Subscriber(usize),
+    /// A subscriber that does not read before everything is published; counted by itself.
+    Slow(usize),
 }
 
 /// What a thread brings home.
@@ -49,6 +51,10 @@ pub struct Harvest {
     pub refused: u64,
     /// Streams of its subscribers: publisher and what arrived.
     pub streams: Vec<(usize, Stream)>,
+    /// Those of its slow subscribers.
+    pub slow_streams: Vec<(usize, Stream)>,
+    /// Slow subscribers that the broker disconnected.
+    pub slow_closed: u64,
     pub foreign: u64,
     /// Deliveries that a flood stopped waiting for.
     pub forgiven: u64,
@@ -69,6 +75,7 @@ struct Traffic<'a> {
     roles: Vec<Role>,
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
+    slow: Vec<Subscriber>,
     is_paced: bool,
     latency: Latency,
     transit: Latency,
@@ -87,7 +94,8 @@ pub struct Worker<'a> {
     fleet: Fleet,
     traffic: Traffic<'a>,
     schedule: Schedule,
-    slow: Vec<usize>,
+    /// Connections of slow subscribers that are not read yet.
+    unread: Vec<usize>,
     spins: bool,
     thread: usize,
     forgiven: u64,
@@ -116,6 +124,7 @@ impl<'a> Worker<'a> {
                 roles: Vec::new(),
                 publishers: Vec::new(),
                 subscribers: Vec::new(),
+                slow: Vec::new(),
                 is_paced: settings.mode == Mode::Paced,
                 latency: Latency::new(),
                 transit: Latency::new(),
@@ -125,7 +134,7 @@ impl<'a> Worker<'a> {
                 interval_ns: 1e9 / settings.rate,
                 issued: 0,
             },
-            slow: Vec::new(),
+            unread: Vec::new(),
             spins: settings.spins(),
             thread,
             forgiven: 0,
@@ -153,7 +162,7 @@ impl<'a> Worker<'a> {
             .collect();
         let first = self.fleet.open_all(&plans)?;
         let filters = topology.subscribers.iter().map(|plan| plan.filters.clone());
-        let slow_filters = topology.slow.iter().map(|filter| vec![filter.clone()]);
+        let slow_filters = topology.slow.iter().map(|plan| plan.filters.clone());
         self.fleet.subscribe_all(
             (first..).zip(filters.chain(slow_filters)).collect(),
             settings.qos,
@@ -162,10 +171,12 @@ impl<'a> Worker<'a> {
             self.traffic.roles.push(Role::Subscriber(s));
             self.traffic.subscribers.push(Subscriber::new(plan));
         }
-        for index in first + topology.subscribers.len()..first + total {
-            self.traffic.roles.push(Role::Subscriber(0));
+        for (s, plan) in topology.slow.iter().enumerate() {
+            let index = first + topology.subscribers.len() + s;
+            self.traffic.roles.push(Role::Slow(s));
+            self.traffic.slow.push(Subscriber::new(plan));
             self.fleet.ignore(index)?;
-            self.slow.push(index);
+            self.unread.push(index);
         }
         Ok(())
     }
@@ -219,6 +230,11 @@ impl<'a> Worker<'a> {
             let stage = board.stage();
             if stage == Stage::Stop {
                 break;
+            }
+            if stage == Stage::Drain {
+                for index in std::mem::take(&mut self.unread) {
+                    self.fleet.heed(index)?;
+                }
             }
             let mut work = if stage == Stage::Publish {
                 self.publish()?
@@ -333,25 +349,22 @@ impl<'a> Worker<'a> {
     }
 
     fn finish(mut self) -> Result<Harvest, LoadError> {
-        let slow = std::mem::take(&mut self.slow);
-        self.fleet
-            .close_all((0..self.traffic.roles.len()).filter(|index| !slow.contains(index)))?;
+        let slow_closed = (0..self.traffic.roles.len())
+            .filter(|index| self.fleet.link(*index).phase == Phase::Closed)
+            .count() as u64;
+        self.fleet.close_all(
+            (0..self.traffic.roles.len()).filter(|index| !self.unread.contains(index)),
+        )?;
         let traffic = self.traffic;
         let foreign = traffic
             .subscribers
             .iter()
             .map(|subscriber| subscriber.foreign)
             .sum();
-        let streams = traffic.subscribers.into_iter().flat_map(|subscriber| {
-            let first = subscriber.first_publisher as usize;
-            subscriber
-                .streams
-                .into_iter()
-                .enumerate()
-                .map(move |(at, stream)| (first + at, stream))
-        });
         Ok(Harvest {
-            streams: streams.collect(),
+            streams: numbered_streams(traffic.subscribers),
+            slow_streams: numbered_streams(traffic.slow),
+            slow_closed,
             sent: traffic
                 .publishers
                 .iter()
@@ -370,6 +383,15 @@ impl<'a> Worker<'a> {
             lateness: self.lateness,
         })
     }
+}
+
+/// Every stream with the number of its publisher.
+fn numbered_streams(subscribers: Vec<Subscriber>) -> Vec<(usize, Stream)> {
+    let numbered = |subscriber: Subscriber| {
+        let first = subscriber.first_publisher as usize;
+        (first..).zip(subscriber.streams)
+    };
+    subscribers.into_iter().flat_map(numbered).collect()
 }
 
 impl Schedule {
@@ -405,6 +427,22 @@ impl Subscriber {
             foreign: 0,
         }
     }
+
+    /// Records an arrival and returns its stamp; `None` if it is of no publisher that this subscriber hears.
+    #[inline]
+    fn record(&mut self, payload: &[u8]) -> Option<Stamp> {
+        let Some(stamp) = Stamp::decode(payload) else {
+            self.foreign += 1;
+            return None;
+        };
+        let stream = stamp.publisher.wrapping_sub(self.first_publisher) as usize;
+        let Some(stream) = self.streams.get_mut(stream) else {
+            self.foreign += 1;
+            return None;
+        };
+        stream.record(stamp.sequence);
+        Some(stamp)
+    }
 }
 
 impl Traffic<'_> {
@@ -416,14 +454,17 @@ impl Traffic<'_> {
     ) -> Result<(), LoadError> {
         match (self.roles[index], packet) {
             (
-                Role::Subscriber(s),
+                role @ (Role::Subscriber(_) | Role::Slow(_)),
                 Inbound::Publish {
                     qos,
                     packet_id,
                     payload,
                 },
             ) => {
-                self.on_publish(s, payload);
+                match role {
+                    Role::Slow(s) => self.on_late(s, payload),
+                    Role::Subscriber(s) | Role::Publisher(s) => self.on_publish(s, payload),
+                }
                 match qos {
                     1 => wire::put_ack(&mut link.out, kind::PUBACK, *packet_id),
                     2 => wire::put_ack(&mut link.out, kind::PUBREC, *packet_id),
@@ -431,7 +472,7 @@ impl Traffic<'_> {
                 }
             }
             (
-                Role::Subscriber(_),
+                Role::Subscriber(_) | Role::Slow(_),
                 Inbound::Ack {
                     kind: kind::PUBREL,
                     packet_id,
@@ -477,23 +518,21 @@ impl Traffic<'_> {
 
     #[inline]
     fn on_publish(&mut self, subscriber: usize, payload: &[u8]) {
-        let subscriber = &mut self.subscribers[subscriber];
-        let Some(stamp) = Stamp::decode(payload) else {
-            subscriber.foreign += 1;
+        let Some(stamp) = self.subscribers[subscriber].record(payload) else {
             return;
         };
-        let stream = stamp.publisher.wrapping_sub(subscriber.first_publisher) as usize;
-        let Some(stream) = subscriber.streams.get_mut(stream) else {
-            subscriber.foreign += 1;
-            return;
-        };
-        stream.record(stamp.sequence);
         add(&self.board.delivered[stamp.publisher as usize], 1);
         add(&self.board.received, 1);
         if self.is_paced && self.board.is_measured(stamp.due_ns) {
             let now_ns = self.board.now_ns();
             self.latency.record(now_ns.saturating_sub(stamp.due_ns));
             self.transit.record(now_ns.saturating_sub(stamp.sent_ns));
+        }
+    }
+
+    fn on_late(&mut self, subscriber: usize, payload: &[u8]) {
+        if self.slow[subscriber].record(payload).is_some() {
+            add(&self.board.late, 1);
         }
     }
 }

@@ -219,6 +219,21 @@ fn dropped_messages_are_counted_as_lost() {
 }
 
 #[test]
+fn slow_subscribers_are_read_in_the_end_and_counted_by_themselves() {
+    let broker = FaultyBroker::start(Fault::Drop);
+    let report = broker.report("fanout --subscribers 3 --slow 2 --outstanding 300 --count 900");
+    let slow = |name: &str| report["balance"]["slow"][name].as_u64().unwrap();
+    assert!(broker.faults() > 0);
+    assert_eq!(balance(&report, "lost"), 3 * broker.faults());
+    assert_eq!(slow("lost"), 2 * broker.faults());
+    assert_eq!(
+        slow("received") + slow("lost"),
+        2 * balance(&report, "sent")
+    );
+    assert_eq!(balance(&report, "slow_closed"), 0);
+}
+
+#[test]
 fn doubled_messages_are_counted_as_duplicates() {
     let broker = FaultyBroker::start(Fault::Double);
     let report = broker.report("pairs --publishers 2 --subscribers 2 --outstanding 200");
