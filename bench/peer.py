@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent / "peers"
 _START_S = 30.0
 _STOP_S = 10.0
 _TRANSPORTS = {"tls": "no TLS listener", "ws": "no WebSocket listener"}
-_PORTS = ("tcp_port", "tls_port", "ws_port", "other_port")
+_PORTS = ("tcp_port", "tls_port", "ws_port", "other_port", "second_port")
 
 
 class PeerError(Exception):
@@ -46,6 +46,7 @@ class Peer:
 
     `best_of` names variants of which the better one is used; without it the first variant is. `v5_port` names the port
     for MQTT 5 where it is another one. `cannot` says, by pattern of scenario names, why it is not measured there.
+    `drops` names the counters whose sum is what it dropped, as its metrics at `other_port` have them.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Peer:
     config_name: str
     v5_port: str | None
     cannot: Mapping[str, str]
+    drops: Sequence[str] = ()
 
     def port_name(self, transport: str, *, is_v5: bool) -> str:
         """Return which of its ports a client takes; some have one of their own for MQTT 5."""
@@ -106,6 +108,7 @@ def load(name: str, programs: Mapping[str, str]) -> Peer:
         config_name=data.get("config_name", "broker.conf"),
         v5_port=data.get("v5_port"),
         cannot=data.get("cannot", {}),
+        drops=data.get("drops", ()),
     )
 
 

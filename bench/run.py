@@ -21,15 +21,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from bench import counters, summary, verdict
 from bench import peer as peers
 from bench import scenario as scenarios
-from bench import summary, verdict
 from bench.memory import Watch
 
 _ROOT = Path(__file__).parent.parent
 _FORMAT = 1
 _BACKGROUND_S = 1200
 _READY_S = 180.0
+_COUNTED_S = 2.0
+_UNSTATED = ("target", "pids", "prefix", "cafile", "label")
 
 
 def main() -> int:
@@ -149,6 +151,8 @@ class Runner:
         if watch:
             report["memory"] = watch.samples
             report["figures"].update(watch.figures())
+        if peer.drops and not scenario.background:
+            report["drops"] = _drops(broker.ports["other_port"], peer.drops, report["balance"])
         return report
 
     def _watch(self, scenario: scenarios.Scenario, broker: peers.RunningPeer) -> Watch | None:
@@ -164,6 +168,19 @@ class Runner:
     def _transport(self, transport: str) -> list[str]:
         secure = ["--tls", "--cafile", str(self._certificates.cafile)]
         return {"tcp": [], "tls": secure, "ws": ["--ws"]}[transport]
+
+
+def _drops(port: int, names: Sequence[str], balance: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many deliveries of a run are missing, and how many the broker says it dropped since its start.
+
+    A fresh broker has dropped nothing before. Counters follow within moments: what differs is looked at again for a
+    while.
+    """
+    missing = balance["lost"] + balance["slow"]["lost"]
+    deadline = time.monotonic() + _COUNTED_S
+    while (counted := counters.read(port, names)) != missing and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return {"missing": missing, "counted": counted}
 
 
 @contextlib.contextmanager
@@ -211,7 +228,7 @@ def _all_runs(
     runner: Runner, chosen: Sequence[scenarios.Scenario], brokers: Sequence[peers.Peer], repeat: int
 ) -> Iterator[dict[str, Any]]:
     for scenario in chosen:
-        able = [peer for peer in brokers if peer.reason_against(scenario.name, scenario.transport) is None]
+        able = [peer for peer in brokers if _reason_against(peer, scenario) is None]
         variants = {peer.name: _best_variant(runner, scenario, peer) for peer in able}
         for number in range(repeat):
             for peer in able:
@@ -222,8 +239,17 @@ def _all_runs(
                 yield run
 
 
+def _reason_against(peer: peers.Peer, scenario: scenarios.Scenario) -> str | None:
+    """Return why a scenario cannot be put on a broker, or `None`."""
+    if scenario.variant and scenario.variant not in peer.variants:
+        return f"it has no variant for it: {scenario.variant}"
+    return peer.reason_against(scenario.name, scenario.transport)
+
+
 def _best_variant(runner: Runner, scenario: scenarios.Scenario, peer: peers.Peer) -> str:
     """Try the variants that compete and return the one with the lowest figure; one run each, not counted."""
+    if scenario.variant:
+        return scenario.variant
     if not peer.best_of:
         return next(iter(peer.variants))
     trials = {variant: runner.run(scenario, peer, variant) for variant in peer.best_of}
@@ -294,14 +320,14 @@ def _shareable(arguments: Sequence[str]) -> list[str]:
 
 
 def _about(peer: peers.Peer, chosen: Sequence[scenarios.Scenario]) -> dict[str, Any]:
-    reasons = {one.name: peer.reason_against(one.name, one.transport) for one in chosen}
+    reasons = {one.name: _reason_against(peer, one) for one in chosen}
     cannot = {name: reason for name, reason in reasons.items() if reason}
     return {"title": peer.title, "version": peer.version, "cannot": cannot}
 
 
 def _stated(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the load generator without what differs from run to run."""
-    return {key: value for key, value in settings.items() if key not in ("target", "pids", "prefix", "cafile", "label")}
+    return {key: value for key, value in settings.items() if key not in _UNSTATED}
 
 
 def machine() -> dict[str, Any]:

@@ -16,7 +16,7 @@ Option = str | int | float | bool
 
 _KEYS = {
     "title", "tier", "smoke", "figure", "target", "targets", "mosquitto_ratio", "limit", "transport", "load",
-    "background", "sweep", "seconds", "sample_s",
+    "background", "sweep", "seconds", "sample_s", "variant",
 }  # fmt: skip
 
 
@@ -30,7 +30,8 @@ class Scenario:
 
     `targets` are upper bounds by figure, `mosquitto_ratio` the bound of `figure` against mosquitto's of the same run,
     `limit` the cost of a server without any broker logic. `sweep` is (label, value) for one step of a sweep.
-    `seconds` is a measured time of its own; with `sample_s` the broker's memory is looked at that often meanwhile.
+    `variant` is that of a broker which alone can do it. `seconds` is a measured time of its own; with `sample_s` the
+    broker's memory is looked at that often meanwhile.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Scenario:
     limit: float | None = None
     background: Sequence[Mapping[str, Option]] = ()
     sweep: tuple[str, float] | None = None
+    variant: str | None = None
     seconds: float | None = None
     sample_s: float | None = None
 
@@ -87,6 +89,7 @@ def load(path: Path) -> list[Scenario]:
             mosquitto_ratio=data.get("mosquitto_ratio"),
             limit=data.get("limit"),
             background=data.get("background", ()),
+            variant=data.get("variant"),
             seconds=data.get("seconds"),
             sample_s=data.get("sample_s"),
         )

@@ -21,7 +21,8 @@ Results = Mapping[str, Any]
 def broken_promises(results: Results, brokers: str) -> list[str]:
     """Return a line for each run of `brokers` (start of the name) that failed, or whose messages were not as promised.
 
-    A message of QoS 1 or 2 may not be lost, doubled or misordered; one of QoS 0 may only be lost.
+    A message of QoS 1 or 2 may not be lost, doubled or misordered; one of QoS 0 may only be lost, and then the broker
+    has counted it: neither one more nor one less.
     """
     lines = []
     for run in results["runs"]:
@@ -34,6 +35,9 @@ def broken_promises(results: Results, brokers: str) -> list[str]:
         qos = results["scenarios"][run["scenario"]]["load"].get("qos", 0)
         counted = _ALWAYS + (_PROMISED if qos else ())
         faults = {fault: run["balance"][fault] for fault in counted if run["balance"][fault]}
+        drops = run.get("drops", {"missing": 0, "counted": 0})
+        if drops["missing"] != drops["counted"]:
+            lines.append(f"wrong count: {name}: {drops['missing']} missing, {drops['counted']} counted as dropped")
         if faults:
             lines.append(f"broken promise: {name}: {', '.join(f'{n} {fault}' for fault, n in faults.items())}")
     return lines

@@ -79,3 +79,10 @@ def test_a_difference_within_the_noise_of_the_runs_holds() -> None:
     noisy = [run("pybroker:two-shards", cost) for cost in (1.0, 1.2, 1.4)]
     ((*_, holds),) = verdict.against(results(run("pybroker:one-shard"), *noisy), "pybroker:one-shard", 10)
     assert holds
+
+
+@pytest.mark.parametrize(("counted", "is_broken"), [(2, True), (3, False), (4, True)])
+def test_a_broker_counts_what_it_drops_to_the_message(counted: int, is_broken: bool) -> None:
+    found = results({**run("pybroker", lost=3), "drops": {"missing": 3, "counted": counted}})
+    lines = [f"wrong count: s pybroker run 0: 3 missing, {counted} counted as dropped"] if is_broken else []
+    assert verdict.broken_promises(found, "pybroker") == lines
