@@ -187,10 +187,9 @@ bench-shards: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure two shards be
 	    --output bench/results/shards.json $(ARGS)
 	$(PY) -m bench.verdict bench/results/shards.json --base pybroker:one-shard --within 10
 
-bench-features: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what 10,000 access rules and a mountpoint add: at most 10 %
-	$(PY) -m bench.run --brokers pybroker,pybroker:access-rules,pybroker:mounted --seconds 1 --warmup 0.3 \
-	    --scenarios 'fan*' 'pairs-qos*' 'trickle-*' --output bench/results/features.json $(ARGS)
-	$(PY) -m bench.verdict bench/results/features.json --base pybroker --within 10
+bench-features: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what 10,000 access rules and a mountpoint add to a message: at most 5 %, 3 %
+	$(PY) -m bench.paired itself access-rules mounted --scenarios fanin-qos0 pairs-qos0 pairs-qos1 fanout-100-qos0 \
+	    --output bench/results/features.json $(ARGS)
 
 bench-growth: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure how cost and memory grow with connections, filters, fan-out, time
 	$(PY) -m bench.run --tier growth --brokers pybroker --repeat 1 --output bench/results/growth.json $(ARGS)
@@ -201,11 +200,9 @@ bench-admin: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure messages while
 bench-access: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure messages while 100,000 access rules are imported
 	$(PY) -m bench.access --output bench/results/access.json $(ARGS)
 
-bench-tenants: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what tenants cost each other
-	$(PY) -m bench.run --brokers pybroker,pybroker:namespaced \
-	    --scenarios pairs-qos0 pairs-qos1 fanin-qos0 fanout-100-qos0 --seconds 1 --warmup 0.3 \
-	    --output bench/results/namespaced.json $(ARGS)
-	$(PY) -m bench.verdict bench/results/namespaced.json --base pybroker --within 3
+bench-tenants: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what a namespace adds to a message, and what tenants cost each other
+	$(PY) -m bench.paired namespaced --scenarios fanin-qos0 pairs-qos0 pairs-qos1 fanout-100-qos0 \
+	    --output bench/results/namespaced.json
 	$(PY) -m bench.tenants --output bench/results/tenants.json
 
 bench-micro: | toolchain ## time parts of the core
@@ -215,6 +212,8 @@ bench-smoke: build ## check in a minute that the benchmarks work, with quick bui
 	@cargo build --quiet $(LOCKED) -p pybroker-load
 	$(PY) -m bench.run --tier smoke --brokers pybroker --repeat 1 --seconds 0.5 --warmup 0.2 \
 	    --load target/debug/pybroker-load --output build/bench-smoke/table.json $(ARGS)
+	$(PY) -m bench.paired itself access-rules mounted namespaced --scenarios fanin-qos0 --repeat 1 --seconds 0.2 \
+	    --load target/debug/pybroker-load --output build/bench-smoke/features.json
 	$(PY) -m bench.report --results build/bench-smoke --root build/bench-smoke
 
 docs: build ## generate the reference pages, and tables and charts from bench/results

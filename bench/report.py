@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import admin, plot, tenants, verdict
+from bench import admin, paired, plot, tenants, verdict
 
 _ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
@@ -45,8 +45,6 @@ SECTIONS = (
     Section("table", "Beside other brokers", "make bench"),
     Section("peers", "Every scenario", "make bench-peers"),
     Section("shards", "One shard and two", "make bench-shards", base="pybroker:one-shard"),
-    Section("features", "With access rules, with a mountpoint", "make bench-features", base="pybroker"),
-    Section("namespaced", "With a namespace as mountpoint", "make bench-tenants", base="pybroker"),
     Section("growth", "As things grow", "make bench-growth"),
 )
 
@@ -274,7 +272,8 @@ def main() -> None:
     found = read(options.results)
     if not found:
         parser.error(f"no results: {options.results}: a file is named {', '.join(one.file for one in SECTIONS)}.json")
-    count = write(found, options.root, admin.section(options.results) + tenants.section(options.results))
+    more = "".join(part.section(options.results) for part in (paired, admin, tenants))
+    count = write(found, options.root, more)
     print(f"written: docs/benchmarks.md, {count} charts in docs/images")
 
 

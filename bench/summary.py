@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import comb
 from statistics import median
 from typing import Any
 
@@ -54,6 +55,22 @@ def spread_of(values: Sequence[float]) -> float:
     """Return (highest - lowest) / median, 0 for fewer than two values or a median of 0."""
     middle = median(values) if len(values) > 1 else 0.0
     return (max(values) - min(values)) / abs(middle) if middle else 0.0
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median, and the interval that holds that of endless repetitions with at least 95 % certainty.
+
+    Order statistics of the sign test: nothing is assumed of how the values are spread. Fewer than six values bound
+    nothing: the interval is then all of them.
+    """
+    ordered, count = sorted(values), len(values)
+    outside, tail = 0, 0.0
+    for below in range(count // 2):
+        tail += comb(count, below) / 2**count
+        if 2 * tail > 0.05:
+            break
+        outside = below
+    return median(ordered), ordered[outside], ordered[-1 - outside]
 
 
 def ratios(medians: Medians, figure_of: Mapping[str, str], base: str) -> dict[str, dict[str, float]]:

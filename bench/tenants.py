@@ -4,8 +4,8 @@
 
 A fresh broker has a tenant whose rate is limited. One pair of another tenant is measured alone, while the limited one
 keeps to its rate, and while it publishes twenty times as much; the spans alternate. The noisy clients run at a lower
-priority than the broker: they stand for other machines. What a mountpoint costs is shown by `make bench-tenants`,
-which runs `bench.run` with variants of one broker.
+priority than the broker: they stand for other machines. What a namespace costs its own messages is shown by
+`bench.paired`.
 """
 
 import argparse

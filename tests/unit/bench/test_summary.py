@@ -102,3 +102,8 @@ def test_readme_block_is_replaced_between_its_markers_only() -> None:
     text = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
     assert report.insert(text, "new\n") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
     assert report.insert("no markers", "new\n") == "no markers"
+
+
+def test_interval_leaves_out_as_many_as_the_sign_test_allows() -> None:
+    count_to = {count: summary.median_interval([float(n) for n in range(1, count + 1)]) for count in (5, 6, 9, 30)}
+    assert count_to == {5: (3.0, 1.0, 5.0), 6: (3.5, 1.0, 6.0), 9: (5.0, 2.0, 8.0), 30: (15.5, 10.0, 21.0)}
