@@ -372,6 +372,8 @@ impl Engine {
 
 /// Runs a shard to its end; a failure or panic of it is told to Python, which stops the broker.
 fn run_shard(shard: &mut Shard) {
+    // Where it is not permitted the shard runs as any thread.
+    let _ = sys::ask_for_short_turns();
     let (index, hub) = (shard.index, Arc::clone(&shard.hub));
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shard.run()));
     let text = match outcome {
