@@ -73,7 +73,7 @@ class BuiltInDatabase(Judge):
         return self._waste(password)
 
     async def _verify(self, applicant: Applicant, name: str, login: Login, password: bytes) -> Judgement:
-        if not await self._threads.run(verify_password, login.password, password):
+        if not await self._threads.run(self._is_right, name, login.password, password):
             return REFUSED
         # What the user is now counts: a demotion that came meanwhile found no session to change.
         found = self._users.find(applicant.namespace, self._user_id(applicant) or "")
@@ -81,6 +81,10 @@ class BuiltInDatabase(Judge):
             return REFUSED
         self._verified.keep(name, login.password, password)
         return _admitted(found[1])
+
+    def _is_right(self, name: str, stored: StoredPassword, password: bytes) -> bool:
+        """Hash a password, unless one like it was found right while it waited for a thread; runs in that thread."""
+        return self._verified.knows(name, stored, password) or verify_password(stored, password)
 
     async def _waste(self, password: bytes) -> None:
         await self._threads.run(verify_password, self._nobody, password)

@@ -1,11 +1,12 @@
 """Users of the built-in database: names, namespaces, slow hashes in threads, and the cache of verified passwords."""
 
+import asyncio
 import threading
 from inspect import isawaitable
 
 import pytest
 
-from pybroker.auth import passwords
+from pybroker.auth import hashing, passwords
 from pybroker.auth.authentication import Authentication
 from pybroker.auth.authenticators import built_in
 from pybroker.auth.judgement import Pass
@@ -156,6 +157,33 @@ async def test_slow_hashes_never_run_in_the_loop(build: Build, monkeypatch: pyte
         await judge(authentication.chain, applicant(username=name, password=password))
     assert len(threads) == 3
     assert all(name.startswith("mqtt-password") for name in threads)
+
+
+async def test_clients_of_one_user_that_come_together_wait_for_few_hashes(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[bytes] = []
+    may_go_on = threading.Event()
+
+    def verify(stored: StoredPassword, password: bytes) -> bool:
+        hashed.append(password)
+        may_go_on.wait(10)
+        return passwords.verify_password(stored, password)
+
+    monkeypatch.setattr(built_in, "verify_password", verify)
+    authentication = build(DATABASE)
+    put(authentication, "ann", "pw")
+    stored = authentication.users.find(None, "ann")
+    assert stored is not None
+    waiting = [authentication.chain.authenticate(applicant(username="ann", password=b"pw")) for _ in range(50)]
+    tasks = [asyncio.ensure_future(one) for one in waiting if isawaitable(one)]
+    # What the first one finds is kept before the threads come to those that still wait.
+    await asyncio.sleep(0)
+    authentication.verified.keep(built_in.cache_name(None, "ann"), stored[1].password, b"pw")
+    may_go_on.set()
+    assert {verdict.reason for verdict in await asyncio.gather(*tasks)} == {0}
+    assert len(tasks) == 50
+    assert len(hashed) <= hashing.THREADS
 
 
 async def test_too_many_hashes_at_a_time_are_refused_as_busy(build: Build) -> None:
