@@ -20,12 +20,16 @@ class TokenBucket:
         self._left = count * period_ms
         self._at_ms = now_ms
 
-    def take(self, now_ms: int) -> bool:
-        """Take a token; false if there is none."""
+    def has(self, now_ms: int) -> bool:
+        """Return whether there is a token."""
         full = self.count * self.period_ms
         self._left = min(full, self._left + (now_ms - self._at_ms) * self.count)
         self._at_ms = now_ms
-        if self._left < self.period_ms:
+        return self._left >= self.period_ms
+
+    def take(self, now_ms: int) -> bool:
+        """Take a token; false if there is none."""
+        if not self.has(now_ms):
             return False
         self._left -= self.period_ms
         return True

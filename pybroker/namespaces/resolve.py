@@ -105,17 +105,17 @@ class Namespaces:
         return 0
 
     def judge_again(self, applicant: Applicant) -> int:
-        """Return 0, or why the applicant may not have the namespace and client id that are settled now."""
+        """Return 0, or why the applicant may not have the namespace and client id that are settled now.
+
+        Only here the rate of connects is paid: strangers who name a tenant must not use up what its clients have.
+        """
         if self._is_of_somebody_else(applicant):
             return CLIENT_ID_NOT_VALID
-        held = self._held.get(applicant.conn)
-        if held is not None:
-            tenant, client_id = held
-            if tenant.name == applicant.namespace and client_id == applicant.client_id:
-                # What was open may have been closed while authentication was waited for.
-                return self._judge_name(tenant.name)
-            self.let_go(applicant)
-        return self._pass_gate(applicant)
+        reason = self._keep_place(applicant)
+        if reason or applicant.namespace is None:
+            return reason
+        tenant = self.tenants.at(applicant.namespace)
+        return QUOTA_EXCEEDED if self._is_too_fast(tenant, pays=True) else 0
 
     def mountpoint(self, applicant: Applicant) -> Mountpoint | None:
         """Return the namespace and a slash where it stands before topics; `None` if it would reach others' topics."""
@@ -189,6 +189,17 @@ class Namespaces:
             session.namespace != applicant.namespace or session.declared_client_id != applicant.declared_client_id
         )
 
+    def _keep_place(self, applicant: Applicant) -> int:
+        """Judge whether an applicant keeps the place that it holds, or gets one where it is now."""
+        held = self._held.get(applicant.conn)
+        if held is not None:
+            tenant, client_id = held
+            if tenant.name == applicant.namespace and client_id == applicant.client_id:
+                # What was open may have been closed while authentication was waited for.
+                return self._judge_name(tenant.name)
+            self.let_go(applicant)
+        return self._pass_gate(applicant)
+
     def _pass_gate(self, applicant: Applicant) -> int:
         """Judge namespace, rate and quota; who passes holds a place."""
         settings, namespace = self.settings, applicant.namespace
@@ -198,7 +209,7 @@ class Namespaces:
         if reason:
             return reason
         tenant = self.tenants.at(namespace)
-        if self._is_too_fast(tenant) or self._is_full(tenant, applicant.client_id):
+        if self._is_too_fast(tenant, pays=False) or self._is_full(tenant, applicant.client_id):
             return QUOTA_EXCEEDED
         tenant.reserve(applicant.client_id)
         self._held[applicant.conn] = (tenant, applicant.client_id)
@@ -215,11 +226,12 @@ class Namespaces:
         is_closed = settings.allows_only_managed and (tenant is None or not tenant.is_managed)
         return NOT_AUTHORIZED if is_closed else 0
 
-    def _is_too_fast(self, tenant: Tenant) -> bool:
+    def _is_too_fast(self, tenant: Tenant, *, pays: bool) -> bool:
         rate = tenant.connect_rate
         if rate is None:
             return False
-        is_exceeded = not rate.take(self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        is_exceeded = not (rate.take(now_ms) if pays else rate.has(now_ms))
         if is_exceeded != rate.is_exceeded:
             rate.is_exceeded = is_exceeded
             self._events.quota_crossed.emit(QuotaCrossing(tenant.name, "max_conn_rate", is_exceeded))

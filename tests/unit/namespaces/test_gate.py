@@ -165,6 +165,24 @@ def test_connects_beyond_the_rate_are_refused_until_the_bucket_has_filled(bench:
     assert [crossing.is_exceeded for crossing in bench.crossings] == [True, False]
 
 
+def test_strangers_who_are_not_let_in_do_not_use_up_the_rate(bench: Bench) -> None:
+    bench.manage("a").connect_rate = TokenBucket(2, 1_000, bench.clock.now_ms())
+    for number in range(5):
+        stranger = bench.resolve(f"s{number}", username="a-1")
+        assert bench.namespaces.judge(stranger) == 0
+        # Refused by the authenticators.
+        bench.namespaces.let_go(stranger)
+    assert [bench.enter("c", username="a-1") for _ in range(3)] == [0, 0, 0x97]
+
+
+def test_rate_holds_for_those_whose_logins_end_together(bench: Bench) -> None:
+    bench.manage("a").connect_rate = TokenBucket(2, 1_000, bench.clock.now_ms())
+    applicants = [bench.resolve(f"c{number}", username="a-1") for number in range(4)]
+    assert [bench.namespaces.judge(applicant) for applicant in applicants] == [0] * 4
+    assert [bench.namespaces.judge_again(applicant) for applicant in applicants] == [0, 0, 0x97, 0x97]
+    assert [crossing.is_exceeded for crossing in bench.crossings] == [True]
+
+
 def test_bucket_never_holds_more_than_its_count() -> None:
     rate = TokenBucket(3, 1_000, 0)
     assert [rate.take(3_600_000) for _ in range(4)] == [True, True, True, False]
