@@ -117,6 +117,21 @@ async def test_a_publication_that_is_sent_again_is_not_paid_twice(engine: BareEn
     assert (await client.publish_fully("t", qos=2)).reason == 0x97
 
 
+async def test_a_publication_that_waits_for_a_release_is_paid_and_counted_once() -> None:
+    async with BareEngine(1, {}) as engine:
+        engine.core.configure({"max_awaiting_rel": 1})
+        limit(engine, client={"messages": per_hour(3)})
+        client = await engine.clients.connected(Version.V311, client_id="n1:a")
+        for packet_id in (1, 2, 3):
+            await client.publish("t", qos=2, packet_id=packet_id)
+        for packet_id in (1, 2, 3):
+            await client.expect_ack(Type.PUBREC, packet_id, None)
+            await client.ack(Type.PUBREL, packet_id)
+            await client.expect_ack(Type.PUBCOMP, packet_id, None)
+        await eventually(lambda: engine.core.namespace_stats("n1")["messages.received"] == 3)
+        assert engine.core.namespace_stats("n1")["messages.dropped.quota_exceeded"] == 0
+
+
 async def test_all_clients_of_a_tenant_share_its_bucket_and_neighbours_do_not(engine: BareEngine) -> None:
     limit(engine, tenant={"messages": per_hour(10)})
     clients = [await engine.clients.connected(client_id=f"n1:{number}") for number in range(4)]

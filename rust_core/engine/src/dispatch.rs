@@ -272,7 +272,7 @@ impl Dispatcher {
         let settings = run.settings;
         let granted = QoS::try_from(grant.qos).unwrap_or(QoS::AtMostOnce);
         let qos = if settings.upgrades_qos { granted.max(run.inbound.qos) } else { granted.min(run.inbound.qos) };
-        let State { link, window, .. } = &mut *state;
+        let State { link, window, reserved_bytes, .. } = &mut *state;
         match (qos, link.as_deref_mut()) {
             (QoS::AtMostOnce, Some(link)) => {
                 if link.has_room() && link.may_deliver(&mut self.outlet) {
@@ -292,7 +292,7 @@ impl Dispatcher {
                 let has_room = link.as_deref_mut().is_some_and(|link| link.has_room() && link.may_deliver(out));
                 let receive_maximum = link.as_ref().map_or(0, |link| link.receive_maximum);
                 let entry = run.entry(grant, qos, settings.priority_of(run.inbound.topic));
-                let tight = session.tight_limits(window.queue_bytes(), entry.bytes, &settings.limits);
+                let tight = session.tight_limits(reserved_bytes, window.queue_bytes(), entry.bytes, &settings.limits);
                 let limits = tight.as_ref().unwrap_or(&settings.limits);
                 let offered = window.offer(entry, has_room, receive_maximum, limits);
                 if tight.is_some() {

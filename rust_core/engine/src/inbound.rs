@@ -23,10 +23,31 @@ const MAX_HELD_BYTES: usize = 256 * 1024;
 
 impl Shard {
     pub(crate) fn on_publish(&mut self, conn: &mut Connection, publish: &Publish<'_>, frame: &[u8]) -> Verdict {
-        if !conn.held.is_empty() {
+        if !conn.held.is_empty() || self.has_to_wait(conn, publish) {
             return Self::hold(conn, frame);
         }
         self.take_publish(conn, publish, frame)
+    }
+
+    /// Whether a QoS 2 publication of a 3.x client waits for a PUBREL. It is not paid, judged or counted before its turn.
+    fn has_to_wait(&mut self, conn: &Connection, publish: &Publish<'_>) -> bool {
+        let is_possible = publish.qos == QoS::ExactlyOnce && conn.version() != Version::V5;
+        is_possible && !self.allows_awaiting(conn.open_qos2) && !self.is_repeated(conn, publish)
+    }
+
+    fn allows_awaiting(&self, open: u16) -> bool {
+        let most = self.max_awaiting();
+        most == 0 || open < most
+    }
+
+    /// Most QoS 2 publications of one client that wait for PUBREL; 0: any number.
+    fn max_awaiting(&self) -> u16 {
+        let settings = &self.dispatcher.outlet.settings;
+        match (settings.max_awaiting_rel, settings.receive_maximum) {
+            (0, told) => told,
+            (own, 0) => own,
+            (own, told) => own.min(told),
+        }
     }
 
     /// Judges a PUBLISH and routes it. Access control comes before what the broker can do: who may not publish learns
@@ -151,13 +172,7 @@ impl Shard {
         frame: &[u8],
         route: impl FnOnce(&mut Self, &Connection) -> ReasonCode,
     ) -> Verdict {
-        let settings = &self.dispatcher.outlet.settings;
-        let (own, told) = (settings.max_awaiting_rel, settings.receive_maximum);
-        let max_awaiting = match (own, told) {
-            (0, told) => told,
-            (own, 0) => own,
-            (own, told) => own.min(told),
-        };
+        let max_awaiting = self.max_awaiting();
         let now_ms = self.now_ms();
         let packet_id = publish.packet_id;
         let receipt = self.with_window(conn, |_, _, state| {

@@ -246,6 +246,19 @@ impl Namespace {
         }
     }
 
+    /// Takes up to `wanted` of what it may still hold, and returns how much; whoever asks at the same time gets the rest.
+    pub fn take(&self, quota: Quota, wanted: u64) -> u64 {
+        let Some(held) = self.held.get(quota as usize) else { return wanted };
+        let most = self.most(quota).unwrap_or(u64::MAX);
+        let mut taken = 0;
+        // It fails only where nothing is left to be taken.
+        let _before = held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            taken = wanted.min(most.saturating_sub(now));
+            (taken > 0).then_some(now + taken)
+        });
+        taken
+    }
+
     /// Takes note that it holds less.
     pub fn subtract(&self, quota: Quota, n: u64) {
         if let Some(held) = self.held.get(quota as usize) {
@@ -335,6 +348,19 @@ mod tests {
         namespace.subtract(Quota::Subscriptions, 1);
         assert_eq!(told(&events), [false]);
         assert!(namespace.admits(Quota::Subscriptions, 3) && !namespace.admits(Quota::Subscriptions, 4));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_left_is_shared_out_exactly() -> Result<(), std::io::Error> {
+        let (namespace, _) = namespace(Quota::QueuedBytes, 1_000)?;
+        let taken: u64 = std::thread::scope(|scope| {
+            let takers: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..500).map(|_| namespace.take(Quota::QueuedBytes, 3)).sum::<u64>()))
+                .collect();
+            takers.into_iter().filter_map(|taker| taker.join().ok()).sum()
+        });
+        assert_eq!((taken, namespace.held(Quota::QueuedBytes)), (1_000, 1_000));
         Ok(())
     }
 

@@ -84,11 +84,12 @@ impl DerefMut for StateGuard<'_> {
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
         let Some(namespace) = self.namespace else { return };
-        let queued_bytes = self.state.window.queue_bytes();
-        if queued_bytes > self.queued_bytes {
-            namespace.add(Quota::QueuedBytes, queued_bytes - self.queued_bytes);
-        } else if queued_bytes < self.queued_bytes {
-            namespace.subtract(Quota::QueuedBytes, self.queued_bytes - queued_bytes);
+        let (queued_bytes, known) = (self.state.window.queue_bytes(), self.queued_bytes + self.state.reserved_bytes);
+        self.state.reserved_bytes = 0;
+        if queued_bytes > known {
+            namespace.add(Quota::QueuedBytes, queued_bytes - known);
+        } else if queued_bytes < known {
+            namespace.subtract(Quota::QueuedBytes, known - queued_bytes);
         }
     }
 }
@@ -96,6 +97,8 @@ impl Drop for StateGuard<'_> {
 /// What the lock guards.
 #[derive(Default)]
 pub struct State {
+    /// Bytes that the namespace counts for this queue already, taken before it was known whether they are needed.
+    pub reserved_bytes: u64,
     /// The connection, if there is one.
     pub link: Option<Box<Link>>,
     /// QoS 1 and 2 state and the queue.
@@ -234,11 +237,21 @@ impl Session {
         own
     }
 
-    /// Limits of the queue where the namespace has too few bytes left for one more message. The session's own messages
-    /// make room for its own: nobody's queue is emptied by a neighbour.
-    #[must_use]
-    pub fn tight_limits(&self, own_bytes: u64, more_bytes: u32, limits: &Limits) -> Option<Limits> {
-        let room = self.namespace.as_ref()?.room(Quota::QueuedBytes)?;
+    /// Takes room for one more message in the namespace's queues, and returns the limits of this queue where too little is
+    /// left. The session's own messages make room for its own: nobody's queue is emptied by a neighbour.
+    ///
+    /// `reserved_bytes` is that of the state; what is not used goes back when that is let go.
+    pub fn tight_limits(
+        &self,
+        reserved_bytes: &mut u64,
+        own_bytes: u64,
+        more_bytes: u32,
+        limits: &Limits,
+    ) -> Option<Limits> {
+        let namespace = self.namespace.as_ref()?;
+        namespace.most(Quota::QueuedBytes)?;
+        let room = namespace.take(Quota::QueuedBytes, u64::from(more_bytes));
+        *reserved_bytes += room;
         if room >= u64::from(more_bytes) {
             return None;
         }
