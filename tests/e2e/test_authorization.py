@@ -27,9 +27,8 @@ class House:
 
     def begin(self) -> None:
         self.settings()
-        self.rest.call(
-            "PUT", "/authorization/extra_settings", {"on_revoke": "unsubscribe", "subscribe_match": "strict"}
-        )
+        extra = {"on_revoke": "unsubscribe", "subscribe_match": "strict", "sys_topics": "nobody"}
+        self.rest.call("PUT", "/authorization/extra_settings", extra)
         for kind, name in (("clients", "clientid"), ("users", "username")):
             for one in self.rest.call("GET", f"{RULES}/{kind}?limit=1000")["data"]:
                 self.rest.call("DELETE", f"{RULES}/{kind}/{one[name]}")

@@ -187,3 +187,8 @@ class Plane:
 def plane() -> Plane:
     """Give a plane with default settings and one listener."""
     return Plane()
+
+
+def plane_with(**settings: object) -> Plane:
+    """Return a plane with settings of connects."""
+    return Plane(settings=ConnectSettings(**settings))  # type: ignore[arg-type]  # each test names fields that exist
