@@ -191,7 +191,7 @@ class Clients:
             return ClientPage(found[offset : offset + limit], count, len(found) > offset + limit)
         if not tests:
             count = len(registry)
-            return ClientPage(registry.page(offset, limit), count, offset + limit < count)
+            return ClientPage(registry.page(min(offset, count), limit), count, offset + limit < count)
         kept: list[Session] = []
         seen, end = 0, offset + limit
         for slot in range(0, registry.slots, WINDOW):

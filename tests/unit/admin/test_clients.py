@@ -134,6 +134,8 @@ async def test_pages_count_and_end(api: Api) -> None:
         add_client(api.control, f"c{number}")
     assert (await listed(api, "?limit=2"))["meta"] == {"page": 1, "limit": 2, "count": 5, "hasnext": True}
     assert await names(api, "?limit=2&page=3") == ["c4"]
+    past = await listed(api, f"?limit=2&page={10**30}")
+    assert (past["data"], past["meta"]["hasnext"]) == ([], False)
     past = await listed(api, "?limit=2&page=4")
     assert (past["data"], past["meta"]["hasnext"]) == ([], False)
 
