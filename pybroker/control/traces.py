@@ -241,7 +241,9 @@ class Traces:
         if self.table.get(made.name) is not None:
             raise Refused("ALREADY_EXISTS", f"trace exists already: {made.name!r}")
         for one in self.table:
-            if (one.kind, one.value) == (made.kind, made.value) and self.state(one) != "stopped":
+            # Namespaces see other clients each, and are not told of one another.
+            is_same = (one.kind, one.value, one.namespace) == (made.kind, made.value, made.namespace)
+            if is_same and self.state(one) != "stopped":
                 raise Refused("DUPLICATE_CONDITION", f"is traced already by: {one.name!r}")
         most = self._configuration.current.trace.max_traces
         if len(self.table) >= most:

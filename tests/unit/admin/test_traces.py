@@ -236,6 +236,15 @@ async def test_namespaces_see_and_trace_their_own(api: Api) -> None:
         assert (reply.status_code, reply.json()["code"]) == (403, "FORBIDDEN")
 
 
+async def test_trace_of_another_namespace_does_not_stand_in_the_way(api: Api) -> None:
+    auth = await api.add_user("admin_a", "ns:a::administrator")
+    await create(api)
+    assert (await create(api, auth, name="t_a"))["namespace"] == "a"
+    asked = {"name": "again", "type": "clientid", "clientid": "c"}
+    reply = await api.call("POST", "/trace", asked, auth=auth)
+    assert (reply.status_code, reply.json()["code"]) == (409, "DUPLICATE_CONDITION")
+
+
 async def test_trace_of_a_namespace_does_not_see_other_clients(api: Api) -> None:
     own = await api.add_user("anna", "ns:a::administrator")
     await create(api, auth=own)
