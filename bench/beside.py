@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -67,6 +68,26 @@ def broker(command: str, variant: str) -> Iterator[peers.RunningPeer]:
         with peers.running(peer, variant, certificates) as running:
             Api(running.ports["other_port"]).wait()
             yield running
+
+
+@contextlib.contextmanager
+def within(limit_s: float) -> Iterator[None]:
+    """End what takes longer: a benchmark that hangs would tell nobody.
+
+    Raises:
+        TimeoutError: the time is over; what was running has been ended.
+    """
+
+    def give_up(*_: object) -> None:
+        raise TimeoutError(f"not finished within {limit_s:.0f} s")
+
+    previous = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def write(results: Mapping[str, Any], path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -184,13 +184,24 @@ def _drops(port: int, names: Sequence[str], balance: Mapping[str, Any]) -> dict[
 
 
 @contextlib.contextmanager
-def in_background(load: Path, arguments: Sequence[str]) -> Iterator[None]:
+def in_background(load: Path, arguments: Sequence[str], before: Callable[[], None] | None = None) -> Iterator[None]:
     """Run the load generator beside what is measured, from the moment on in which it measures itself.
+
+    Args:
+        load: the load generator.
+        arguments: of it.
+        before: what its process does first.
 
     Raises:
         LoadFailedError: it did not begin, or ended early.
     """
-    process = subprocess.Popen([str(load), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [str(load), *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=before,  # noqa: PLW1509 # it calls the system and nothing else
+    )
     try:
         _wait_for_line(process, "measuring")
         yield

@@ -1,5 +1,7 @@
 """What the benchmarks of one thing beside another share: spans that take turns, and what is said of them."""
 
+import signal
+import threading
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -40,3 +42,11 @@ def test_ratio_holds_each_span_against_its_neighbour() -> None:
 def test_options_have_the_defaults_of_their_benchmark() -> None:
     options = beside.parser("about", "noise", repeat=7, seconds=2.5).parse_args([])
     assert (options.repeat, options.seconds, options.output.name) == (7, 2.5, "bench-noise.json")
+
+
+def test_what_hangs_is_ended_and_says_so() -> None:
+    with pytest.raises(TimeoutError, match="not finished within 0 s"), beside.within(0.001):
+        threading.Event().wait(60)
+    with beside.within(60):
+        pass
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
-from bench import tenants
+import pytest
 
-_LATENCY = {"latency_p50_us": 100.0, "latency_p99_us": 200.0}
+from bench import tenants
+from bench.run import LoadFailedError
+
+_LATENCY = {"latency_p50_us": 100.0, "latency_p99_us": 200.0, "transit_p99_us": 150.0}
 _RESULTS = {
     "machine": {"cores": 2, "cpu": "c"},
     "commit": "0123",
@@ -21,7 +24,8 @@ _RESULTS = {
     "alone": _LATENCY,
     "within_rate": _LATENCY,
     "noisy": {**_LATENCY, "latency_p99_us": 220.0},
-    "ratio": 1.1,
+    "ratios": {"latency_p99_us": 1.1, "transit_p99_us": 1.05},
+    "refusal_us": 0.4,
     "dropped": {"noisy": 47_500, "quiet": 0},
     "many": {
         "namespaces": 10_000,
@@ -38,12 +42,34 @@ def test_section_shows_every_case_and_the_bounds(tmp_path: Path) -> None:
     assert tenants.section(tmp_path) == ""
     (tmp_path / "tenants.json").write_text(json.dumps(_RESULTS), encoding="utf-8")
     text = tenants.section(tmp_path)
-    assert "| at 20 times its rate | 100 | 220 |" in text
-    assert "1.10 (bound 1.2)" in text
+    assert "| at 20 times its rate | 100 | 220 | 150 |" in text
+    assert "latency p99 1.10, transit p99 1.05 (bound 1.2)" in text
+    assert "A message over the rate costs 0.4 us" in text
     assert "after 1.5 s (bound 5) and take 900 bytes each" in text
     assert "47,500 of its messages were refused, 0 of the quiet" in text
 
 
-def test_median_is_taken_of_each_figure_by_itself() -> None:
-    spans = [{"case": "noisy", "a": value, "b": -value} for value in (1, 5, 2)]
-    assert tenants._median([*spans, {"case": "alone", "a": 9, "b": 9}], "noisy") == {"a": 2, "b": -2}
+def test_a_refusal_costs_what_is_beyond_the_rate_itself() -> None:
+    spans = [
+        {"case": "within_rate", "shard_cpu_ms_per_s": 20.0, "refused_per_s": 0},
+        {"case": "noisy", "shard_cpu_ms_per_s": 29.5, "refused_per_s": 9_500},
+    ]
+    assert tenants._refusal_us(spans) == 1.0
+
+
+def test_noise_that_a_busy_machine_has_held_up_is_no_noise() -> None:
+    tenants._check_noise(9_400)
+    with pytest.raises(LoadFailedError, match="3,000/s refused, expected 9,500/s"):
+        tenants._check_noise(3_000)
+
+
+def test_a_run_that_cannot_be_judged_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(_: object) -> None:
+        raise TimeoutError("not finished within 300 s")
+
+    monkeypatch.setattr("sys.argv", ["tenants"])
+    monkeypatch.setattr(tenants, "measure", measure)
+    assert tenants.main() == 2
+    assert "bench.tenants: not finished within 300 s" in capsys.readouterr().err
