@@ -137,11 +137,27 @@ impl PyAccessRules {
     }
 }
 
+impl Drop for PyAccessRules {
+    /// Frees many rules in a thread of their own: it takes longer than whoever lets them go may be held up.
+    fn drop(&mut self) {
+        if self.0.rule_count() < MANY_RULES || Arc::strong_count(&self.0) > 1 || self.0.is_shared() {
+            return;
+        }
+        let nothing = Arc::new(AccessRules::empty(self.0.settings()));
+        let rules = std::mem::replace(&mut self.0, nothing);
+        // Without a thread they are freed here, with the closure.
+        let _ = std::thread::Builder::new().name("old-rules".to_owned()).spawn(move || drop(rules));
+    }
+}
+
 impl PyAccessRules {
     fn new(rules: AccessRules) -> Self {
         Self(Arc::new(rules))
     }
 }
+
+/// Fewer rules than these are freed in microseconds.
+const MANY_RULES: usize = 1_000;
 
 /// The verdict on a delayed topic without a second slash.
 const UNJUDGED: VerdictRow = ("deny", "", "", -1);

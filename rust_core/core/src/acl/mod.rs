@@ -8,6 +8,7 @@ mod compile;
 mod condition;
 mod index;
 mod list;
+mod named;
 mod pattern;
 mod request;
 mod rule;
@@ -16,12 +17,9 @@ mod template;
 mod trace;
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 
 pub use request::{Action, Client, judged_topic};
 pub use spec::{
@@ -32,6 +30,7 @@ pub use trace::{Outcome, Trace, TraceEntry};
 
 use compile::Compiler;
 use list::List;
+use named::Named;
 use rule::Question;
 
 /// Principal name that stands for every client.
@@ -101,9 +100,9 @@ pub enum Verdict {
 /// Lists of one namespace, or the global ones. None of them is empty.
 #[derive(Clone, Debug, Default)]
 struct Scope {
-    clients: HashTable<Arc<List>>,
+    clients: Named,
     every_client: Option<Arc<List>>,
-    users: HashTable<Arc<List>>,
+    users: Named,
     every_user: Option<Arc<List>>,
     all: Option<Arc<List>>,
     rules: usize,
@@ -125,15 +124,24 @@ impl AccessRules {
     /// # Errors
     /// Every fault found, at most 1,000, in the order of the lists; then nothing is compiled.
     pub fn compile(settings: Settings, lists: impl IntoIterator<Item = ListSpec>) -> Result<Self, Vec<RuleError>> {
-        let empty =
-            Self { settings, hasher: RandomState::default(), global: Arc::default(), namespaces: HashMap::new() };
-        empty.replace(lists)
+        Self::empty(settings).replace(lists)
+    }
+
+    /// Returns a set without rules.
+    #[must_use]
+    pub fn empty(settings: Settings) -> Self {
+        Self { settings, hasher: RandomState::default(), global: Arc::default(), namespaces: HashMap::new() }
+    }
+
+    /// Whether another set has some of the same lists, so that dropping this one frees next to nothing. O(namespaces).
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.global) > 1 || self.namespaces.values().any(|scope| Arc::strong_count(scope) > 1)
     }
 
     /// Returns a copy in which these lists take the place of those of the same principals; an empty one removes.
     ///
-    /// Lists that stay are shared. The cost is one pointer for each list of the namespaces that change, plus the
-    /// compilation of what is given.
+    /// Lists that stay are shared, so the cost is the compilation of what is given, and some microseconds.
     ///
     /// # Errors
     /// As `compile`.
@@ -223,8 +231,8 @@ impl Scope {
             Principal::All => std::mem::replace(&mut self.all, list),
             Principal::ClientId(name) if name == EVERY_CLIENT => std::mem::replace(&mut self.every_client, list),
             Principal::Username(name) if name == EVERY_USER => std::mem::replace(&mut self.every_user, list),
-            Principal::ClientId(name) => put(&mut self.clients, name, list, hasher),
-            Principal::Username(name) => put(&mut self.users, name, list, hasher),
+            Principal::ClientId(name) => self.clients.put(name, list, hasher),
+            Principal::Username(name) => self.users.put(name, list, hasher),
         };
         self.rules = self.rules + added - old.map_or(0, |old| old.rules().len());
     }
@@ -235,37 +243,15 @@ impl Scope {
         client: &'a Client<'_>,
         hasher: &'a RandomState,
     ) -> impl Iterator<Item = (ListKind, &'a List)> {
-        let find = |table: &'a HashTable<Arc<List>>, name: &str| {
-            if table.is_empty() { None } else { table.find(hasher.hash_one(name), |list| *list.name == *name) }
-        };
         ListKind::ORDER.iter().filter_map(move |&kind| {
             let list = match kind {
-                ListKind::ClientId => find(&self.clients, client.client_id),
+                ListKind::ClientId => self.clients.find(client.client_id, hasher),
                 ListKind::EveryClient => self.every_client.as_ref(),
-                ListKind::Username => client.username().and_then(|name| find(&self.users, name)),
+                ListKind::Username => client.username().and_then(|name| self.users.find(name, hasher)),
                 ListKind::EveryUser => client.username().and(self.every_user.as_ref()),
                 ListKind::All => self.all.as_ref(),
             };
             Some((kind, &**list?))
         })
-    }
-}
-
-/// Sets or removes the list of one name and returns the one that was there.
-fn put(
-    table: &mut HashTable<Arc<List>>,
-    name: &str,
-    list: Option<Arc<List>>,
-    hasher: &RandomState,
-) -> Option<Arc<List>> {
-    let rehash = |list: &Arc<List>| hasher.hash_one(&*list.name);
-    match (table.entry(hasher.hash_one(name), |list| *list.name == *name, rehash), list) {
-        (Entry::Occupied(mut old), Some(list)) => Some(std::mem::replace(old.get_mut(), list)),
-        (Entry::Occupied(old), None) => Some(old.remove().0),
-        (Entry::Vacant(place), Some(list)) => {
-            place.insert(list);
-            None
-        }
-        (Entry::Vacant(_), None) => None,
     }
 }
