@@ -11,9 +11,9 @@ import hmac
 import re
 import secrets
 from functools import lru_cache
-from typing import NamedTuple
 
 import bcrypt
+import msgspec
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -31,7 +31,7 @@ _BCRYPT = re.compile(r"\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{53}")
 _MD4_BLOCK = 64
 
 
-class StoredPassword(NamedTuple):
+class StoredPassword(msgspec.Struct, frozen=True, gc=False):
     """What is kept of a password.
 
     Args:

@@ -1,5 +1,6 @@
 """Users of the built-in authenticators as logins look them up: by namespace and name, in memory.
 
+There may be 100,000, so that they are structs that the collector of garbage need not look at.
 `control` fills a store from the database and tells it of each change once that is on disk; nothing is stored here.
 """
 
@@ -8,7 +9,9 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import msgspec
 
 from pybroker.auth.passwords import StoredPassword
 from pybroker.config.sections.access import ScramAuthenticator
@@ -19,14 +22,14 @@ Credential = TypeVar("Credential")
 _SALT_BYTES = 16
 
 
-class Login(NamedTuple):
+class Login(msgspec.Struct, frozen=True, gc=False):
     """What a user is known by who shows a password."""
 
     password: StoredPassword
     is_superuser: bool = False
 
 
-class ScramKeys(NamedTuple):
+class ScramKeys(msgspec.Struct, frozen=True, gc=False):
     """What is kept of a password; base64 but for the rounds.
 
     Args:
@@ -40,7 +43,7 @@ class ScramKeys(NamedTuple):
     iterations: int
 
 
-class ScramLogin(NamedTuple):
+class ScramLogin(msgspec.Struct, frozen=True, gc=False):
     """What a user is known by who authenticates by SCRAM."""
 
     keys: ScramKeys

@@ -6,9 +6,9 @@ threads. A bad line refuses the file and is named by its number, never by what s
 
 import asyncio
 import csv
-import io
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -25,11 +25,13 @@ from pybroker.control.authentication.users import (
     secret_of,
 )
 from pybroker.errors import Refused
+from pybroker.slices import drain, let_go
 
 Kind = Literal["plain", "hash"]
 Form = Literal["csv", "json"]
 
 MAX_ROWS = 100_000
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _COLUMNS: Mapping[Kind, tuple[str, ...]] = {
     "hash": ("user_id", "password_hash", "salt", "is_superuser"),
     "plain": ("user_id", "password", "is_superuser"),
@@ -38,7 +40,7 @@ _REQUIRED: Mapping[Kind, tuple[str, ...]] = {"hash": ("user_id", "password_hash"
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "": False}
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One user of a file.
 
     Args:
@@ -104,20 +106,39 @@ def _plan(
     namespaces: Mapping[str | None, str | None],
     kind: Kind,
     replaces: bool,
-) -> tuple[list[NewUser], Report]:
+) -> tuple[dict[str, NewUser], Report]:
     """Return the users that are to be stored, and what will have come of the rows. The caller holds the lock."""
+    total, planned = len(entries), dict[str, NewUser]()
+    try:
+        counts = _plan_each(users, name, settings, entries, namespaces, kind, replaces, planned)
+    except Refused:
+        let_go(entries, planned)
+        raise
+    return planned, Report(total=total, **counts)
+
+
+def _plan_each(
+    users: MqttUsers,
+    name: str,
+    settings: BuiltInPasswords,
+    entries: list[Entry],
+    namespaces: Mapping[str | None, str | None],
+    kind: Kind,
+    replaces: bool,
+    planned: dict[str, NewUser],
+) -> dict[str, int]:
+    """Fill `planned` and return how many rows did what."""
     counts = {"success": 0, "override": 0, "skipped": 0, "failed": 0}
-    planned: dict[tuple[str | None, str], NewUser] = {}
     stored = users.table(name)
-    for entry in entries:
+    for entry in drain(entries):
         namespace = namespaces[entry.namespace]
         if entry.is_superuser and namespace is not None:
             counts["failed"] += 1
             continue
         _placed(entry.place, check_user, namespace, entry.user_id, is_superuser=entry.is_superuser)
-        key = (namespace, entry.user_id)
+        key = key_of(namespace, entry.user_id)
         known = planned.get(key)
-        if known is None and (record := stored.get(key_of(namespace, entry.user_id))) is not None:
+        if known is None and (record := stored.get(key)) is not None:
             known = NewUser(namespace, entry.user_id, secret_of(record), record.is_superuser)
         if known is not None and (not replaces or _is_same(known, entry, kind)):
             counts["skipped"] += 1
@@ -125,7 +146,7 @@ def _plan(
         secret = _secret(settings, entry, kind)
         planned[key] = NewUser(namespace, entry.user_id, secret, entry.is_superuser)
         counts["success" if known is None else "override"] += 1
-    return list(planned.values()), Report(total=len(entries), **counts)
+    return counts
 
 
 def _namespaces_of(entries: list[Entry]) -> set[str | None]:
@@ -171,16 +192,22 @@ def _read(data: bytes, form: Form, kind: Kind) -> list[Entry]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Refused("BAD_REQUEST", f"line {line}: is not UTF-8") from None
-    entries = list(_of_json(text, kind) if form == "json" else _of_csv(text, kind))
-    if not entries:
-        raise Refused("BAD_REQUEST", "file has no users")
-    if len(entries) > MAX_ROWS:
-        raise Refused("BAD_REQUEST", f"file has more than {MAX_ROWS} users: {len(entries)}")
+    entries: list[Entry] = []
+    try:
+        entries.extend(_of_json(text, kind) if form == "json" else _of_csv(text, kind))
+        if not entries:
+            raise Refused("BAD_REQUEST", "file has no users")
+        if len(entries) > MAX_ROWS:
+            raise Refused("BAD_REQUEST", f"file has more than {MAX_ROWS} users: {len(entries)}")
+    except Refused:
+        let_go(entries)
+        raise
     return entries
 
 
 def _of_csv(text: str, kind: Kind) -> Iterator[Entry]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    # Not by `StringIO`, which would first make four bytes of every character.
+    reader = csv.reader((line[0] for line in _LINE.finditer(text)), strict=True)
     header: list[str] | None = None
     line = 1
     try:
@@ -211,14 +238,19 @@ def _check_columns(header: list[str], kind: Kind, place: str) -> None:
 
 def _of_json(text: str, kind: Kind) -> Iterator[Entry]:
     try:
-        rows = msgspec.json.decode(text) if text.strip() else []
+        rows = msgspec.json.decode(text, type=list[msgspec.Raw]) if text.strip() else []
+    except msgspec.ValidationError:
+        raise Refused("BAD_REQUEST", "JSON must be an array of users") from None
     except (msgspec.MsgspecError, RecursionError) as error:
         raise Refused("BAD_REQUEST", f"JSON cannot be read: {error}") from None
-    if not isinstance(rows, list):
-        raise Refused("BAD_REQUEST", "JSON must be an array of users")
-    for index, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise Refused("BAD_REQUEST", f"entry {index}: is no object")
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    for index, raw in enumerate(drain(rows), 1):
+        try:
+            row = decode(raw)
+        except msgspec.ValidationError:
+            raise Refused("BAD_REQUEST", f"entry {index}: is no object") from None
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise Refused("BAD_REQUEST", f"JSON cannot be read: entry {index}: {error}") from None
         for name in row:
             if name not in (*_COLUMNS[kind], "namespace"):
                 raise Refused("BAD_REQUEST", f"entry {index}: unknown field: {name!r}")

@@ -161,9 +161,10 @@ class RuleBook:
         """
 
         async def work() -> None:
-            for principal in updates:
-                if self.lists.rules_of(principal) is not None:
-                    raise Refused("ALREADY_EXISTS", f"{principal.kind} has rules: {principal.name!r}")
+            if len(updates) > _MANY:
+                await asyncio.to_thread(self._check_absent, updates)
+            else:
+                self._check_absent(updates)
             await self.commit(updates)
 
         await self._check(updates)
@@ -251,6 +252,12 @@ class RuleBook:
             self._check_sizes(updates, max_rules)
         await self._apply(updates)
 
+    def _check_absent(self, updates: Updates) -> None:
+        """Raise what `create` raises; called while the lists cannot change."""
+        for principal in updates:
+            if self.lists.rules_of(principal) is not None:
+                raise Refused("ALREADY_EXISTS", f"{principal.kind} has rules: {principal.name!r}")
+
     def _check_sizes(self, updates: Updates, max_rules: int) -> None:
         """Raise what `commit` raises; called while the lists cannot change."""
         growth = 0
@@ -292,7 +299,7 @@ class RuleBook:
         Raises:
             Refused: `BAD_REQUEST` with the first that is wrong.
         """
-        if sum(map(len, updates.values())) > _MANY:
+        if len(updates) > _MANY or sum(map(len, updates.values())) > _MANY:
             await asyncio.to_thread(check_lists, updates)
         else:
             check_lists(updates)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from scramp import ScramClient, ScramException
 
@@ -122,7 +123,7 @@ def test_user_who_changes_between_two_messages_is_what_he_is_now(build: Build, c
     found = users.find(None, "ann")
     assert found is not None
     if change == "demoted":
-        users.put(None, "ann", found[1]._replace(is_superuser=False))
+        users.put(None, "ann", msgspec.structs.replace(found[1], is_superuser=False))
     elif change == "deleted":
         users.remove(None, "ann")
     elif change == "other password":
