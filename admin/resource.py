@@ -7,7 +7,7 @@ body or the target; a wrong method is told before anything else.
 import asyncio
 import time
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_origin
 from urllib.parse import unquote
 
 import msgspec
@@ -21,7 +21,7 @@ from admin.middleware.errors import ApiError, json_response, render
 from admin.schemas.page import Page
 from admin.security.access import check_access
 from admin.security.credentials import claimed_name
-from admin.slices import rows_response
+from admin.slices import decode_rows, rows_response
 from admin.table import NOBODY, Access, Call, NoBody, Row, Text
 from pybroker.control.caller import Caller
 from pybroker.control.door import Control
@@ -101,7 +101,7 @@ class Resource:
         body = None
         if row.request is not NoBody:
             exchange.body = await _read(request, row)
-            body = _decode(exchange, row)
+            body = await _decode(exchange, row)
         call = Call[Any, Any](
             self._control, caller, dict(exchange.params), _query(request, row), body, exchange.headers, exchange.peer
         )
@@ -143,7 +143,7 @@ async def _read(request: Request, row: Row) -> bytes:
     return b"".join(parts)
 
 
-def _decode(exchange: Exchange, row: Row) -> Any:
+async def _decode(exchange: Exchange, row: Row) -> Any:
     """Return the body as the row's struct.
 
     Raises:
@@ -157,6 +157,8 @@ def _decode(exchange: Exchange, row: Row) -> Any:
     if exchange.body and media_type != "application/json":
         raise Refused("UNSUPPORTED_MEDIA_TYPE", "content-type:application/json Required")
     try:
+        if get_origin(row.request) is list and exchange.body:
+            return await decode_rows(exchange.body, get_args(row.request)[0])
         return msgspec.json.decode(exchange.body or b"{}", type=row.request)
     except UnicodeDecodeError:
         raise Refused("BAD_REQUEST", "JSON is not UTF-8") from None

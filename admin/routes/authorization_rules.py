@@ -1,6 +1,9 @@
 """The built-in access rules of client ids, user names and all users, as whole lists."""
 
+import asyncio
+from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from admin.schemas.authorization_rules import (
@@ -40,7 +43,7 @@ async def list_clients(call: Call[NoBody, ClientRulesQuery]) -> Page[ShownClient
 
 async def create_clients(call: Call[list[ClientRules], NamespaceQuery]) -> None:
     """Store the lists of client ids that have none; all or nothing."""
-    await _create(call, "clientid", [(body.clientid, body.rules) for body in call.body])
+    await _create(call, "clientid", attrgetter("clientid"))
 
 
 async def show_client(call: Call[NoBody, NamespaceQuery]) -> ShownClientRules:
@@ -66,7 +69,7 @@ async def list_users(call: Call[NoBody, UserRulesQuery]) -> Page[ShownUserRules]
 
 async def create_users(call: Call[list[UserRules], NamespaceQuery]) -> None:
     """Store the lists of user names that have none; all or nothing."""
-    await _create(call, "username", [(body.username, body.rules) for body in call.body])
+    await _create(call, "username", attrgetter("username"))
 
 
 async def show_user(call: Call[NoBody, NamespaceQuery]) -> ShownUserRules:
@@ -130,7 +133,7 @@ def _noted(rules: Rules) -> list[ShownRule]:
     return _shown(rules[:_NOTED])
 
 
-def _stored(call: Call[Any, Any], rules: list[RuleBody]) -> Rules:
+def _stored(call: Call[Any, Any], rules: Sequence[RuleBody]) -> Rules:
     now_ms = call.control.clock.wall_ms()
     return tuple(rule.as_rule(now_ms) for rule in rules)
 
@@ -151,23 +154,31 @@ def _find(call: Call[Any, Any], kind: PrincipalKind) -> Rules:
     return _book(call).find(Principal(namespace_of(call), kind, call.params[kind]))
 
 
-async def _create(call: Call[Any, Any], kind: PrincipalKind, lists: list[tuple[str, list[RuleBody]]]) -> None:
+async def _create(call: Call[Any, Any], kind: PrincipalKind, name_of: Callable[[Any], str]) -> None:
+    """Store the lists of a body, which is empty afterwards; there may be so many that a thread looks at them."""
     namespace = namespace_of(call)
-    updates = {Principal(namespace, kind, name): _stored(call, rules) for name, rules in lists}
-    if len(updates) < len(lists):
-        names = [name for name, _ in lists]
-        repeated = next(name for at, name in enumerate(names) if name in names[:at])
-        raise Refused("BAD_REQUEST", f"{kind} is given twice: {repeated!r}")
-    await _book(call).create(updates)
+
+    def read() -> dict[Principal, Rules]:
+        updates: dict[Principal, Rules] = {}
+        call.body.reverse()
+        while call.body:
+            body = call.body.pop()
+            principal = Principal(namespace, kind, name_of(body))
+            if principal in updates:
+                raise Refused("BAD_REQUEST", f"{kind} is given twice: {principal.name!r}")
+            updates[principal] = _stored(call, body.rules)
+        return updates
+
+    await _book(call).create(await asyncio.to_thread(read))
 
 
-async def _replace(call: Call[Any, Any], kind: PrincipalKind, name: str, rules: list[RuleBody]) -> None:
+async def _replace(call: Call[Any, Any], kind: PrincipalKind, name: str, rules: Sequence[RuleBody]) -> None:
     if name != call.params[kind]:
         raise Refused("BAD_REQUEST", f"{kind} differs from the path: {name!r}")
     await _store(call, Principal(namespace_of(call), kind, name), rules)
 
 
-async def _store(call: Call[Any, Any], principal: Principal, rules: list[RuleBody]) -> None:
+async def _store(call: Call[Any, Any], principal: Principal, rules: Sequence[RuleBody]) -> None:
     before = _book(call).lists.rules_of(principal)
     after = _stored(call, rules)
     await _book(call).replace(principal, after)

@@ -51,7 +51,7 @@ class RuleFields(Body, frozen=True, kw_only=True):
         )
 
 
-class RuleBody(RuleFields, frozen=True, kw_only=True):
+class RuleBody(RuleFields, frozen=True, kw_only=True, gc=False):
     """One rule of a list."""
 
     permission: Permission
@@ -97,18 +97,18 @@ def shown_fields(rule: AccessRule) -> dict[str, Any]:
     }
 
 
-class ClientRules(Body, frozen=True, kw_only=True):
+class ClientRules(Body, frozen=True, kw_only=True, gc=False):
     """The rules of a client id, in the order in which they are tried."""
 
     clientid: str
-    rules: list[RuleBody]
+    rules: tuple[RuleBody, ...]
 
 
-class UserRules(Body, frozen=True, kw_only=True):
+class UserRules(Body, frozen=True, kw_only=True, gc=False):
     """The rules of a user name, in the order in which they are tried."""
 
     username: str
-    rules: list[RuleBody]
+    rules: tuple[RuleBody, ...]
 
 
 class AllRules(Body, frozen=True, kw_only=True):
