@@ -35,7 +35,7 @@ async def decode_rows(body: bytes, kind: Any) -> list[Any]:
         kind: type of an element.
 
     Raises:
-        msgspec.MsgspecError: it cannot be decoded; the message says where.
+        msgspec.MsgspecError, UnicodeDecodeError: it cannot be decoded; the message says where.
         RecursionError: it is nested too deeply.
     """
     if len(body) <= PIECE:
