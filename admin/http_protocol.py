@@ -1,6 +1,6 @@
-"""Limits on what arrives before a request is one: the size of its head, and the time it may take.
+"""Limits on what arrives before a request is one, its size and its time, and on how long a reply waits to be taken.
 
-uvicorn bounds neither; without them one client could fill the memory or hold connections for ever.
+uvicorn bounds none of them; without them one client could fill the memory or hold connections for ever.
 """
 
 import asyncio
@@ -20,6 +20,11 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close
 class LimitedProtocol(HttpToolsProtocol):
     """One connection of the HTTP server."""
 
+    send_timeout_s = 10.0
+    """How long a client may take nothing of what waits to be sent to it; see `protocol_with`."""
+
+    _unsent_bytes = 0
+    _send_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _field_bytes = 0
     _is_in_head = True
@@ -29,11 +34,19 @@ class LimitedProtocol(HttpToolsProtocol):
         """Give the first request its time."""
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._close)
+        self._watch_sending()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timer."""
+        """Forget the timers."""
         self._stop_timer()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
         super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        """Note that the client takes what is sent."""
+        self._unsent_bytes = 0
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a head and end the connection when it is too much."""
@@ -68,6 +81,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self._field_bytes = 0
         super().on_message_complete()
 
+    def _watch_sending(self) -> None:
+        """Look again and again whether less waits than before; a connection where it does not is cut off."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and 0 < self._unsent_bytes <= unsent:
+            # Closing would wait for the client to take the rest.
+            self.transport.abort()
+            return
+        self._unsent_bytes = unsent
+        self._send_timer = self.loop.call_later(self.send_timeout_s, self._watch_sending)
+
     def _close(self) -> None:
         self._stop_timer()
         if not self.transport.is_closing():
@@ -77,3 +100,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def protocol_with(send_timeout_s: float) -> type[LimitedProtocol]:
+    """Return the protocol with a time of its own for what clients do not take; uvicorn makes one per connection."""
+    return type("LimitedProtocol", (LimitedProtocol,), {"send_timeout_s": send_timeout_s})

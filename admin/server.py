@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from admin.http_protocol import LimitedProtocol
+from admin.http_protocol import protocol_with
 from pybroker.config.schema import HttpListener, HttpsListener
 from pybroker.errors import BrokerError
 
@@ -36,9 +36,10 @@ class HttpServer:
             access_log=False,
             lifespan="off",
             ws="none",
-            http=LimitedProtocol,
+            http=protocol_with(int(settings.send_timeout) / 1_000),
             server_header=False,
             proxy_headers=False,
+            backlog=settings.backlog,
             limit_concurrency=settings.max_connections,
             timeout_graceful_shutdown=2,
             **_tls(settings),

@@ -18,7 +18,9 @@ class HttpListener(Section, frozen=True):
     num_acceptors: Annotated[int, key("Accepted for files of EMQX.", low=1, high=65535)] = 8
     max_connections: Annotated[int, key("Connections at a time.", low=1)] = 512
     backlog: Annotated[int, key("Connections that may wait to be accepted.", low=1, high=65535)] = 1024
-    send_timeout: Annotated[Duration, key("A reply that cannot be sent by then is cut off.", low=1)] = Duration(10_000)
+    send_timeout: Annotated[Duration, key("Cut off a client that takes nothing of its reply for so long.", low=1)] = (
+        Duration(10_000)
+    )
     inet6: Annotated[bool, key("Listen on IPv6 where `bind` is a plain port.")] = False
     ipv6_v6only: Annotated[bool, key("Do not accept IPv4 on an IPv6 address.")] = False
     proxy_header: Annotated[bool, key("Expect a PROXY protocol header.")] = False
