@@ -105,7 +105,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
-    use pybroker_core::codec::{self, Connect, Packet, PublishOut, QoS, Version};
+    use pybroker_core::codec::{self, Connect, Packet, PublishOut, QoS, Subscribe, SubscribeFilters, SubscribeOptions};
+    use pybroker_core::codec::{UserProperties, Version};
 
     use super::*;
     use crate::command::Command;
@@ -191,6 +192,20 @@ mod tests {
                 let publish = PublishOut { topic: "t", payload: b"x", qos, packet_id, ..PublishOut::default() };
                 codec::encode_publish(&mut bytes, Version::V5, &publish);
             }
+            self.socket.write_all(&bytes)
+        }
+
+        fn subscribe(&mut self) -> io::Result<()> {
+            let (mut filters, mut bytes) = (Vec::new(), Vec::new());
+            SubscribeFilters::encode(&mut filters, "f", SubscribeOptions::default());
+            let subscribe = Subscribe {
+                packet_id: self.next_id,
+                subscription_id: None,
+                user_properties: UserProperties::default(),
+                filters: SubscribeFilters::new(&filters),
+            };
+            self.next_id += 1;
+            codec::encode_subscribe(&mut bytes, Version::V5, &subscribe);
             self.socket.write_all(&bytes)
         }
 
@@ -337,6 +352,30 @@ mod tests {
             bench.turn_after(0)?;
         }
         assert_eq!(answered(&bench, &mut last), 10 * MAX_REFUSALS_PER_READ as u64 - 2 * MAX_REFUSALS_PER_TURN as u64);
+        Ok(())
+    }
+
+    #[test]
+    fn subscribes_over_the_limit_are_read_in_batches_too() -> io::Result<()> {
+        let subscribes = Limit { rate: Rate::new(1, HOUR_MS), burst: None };
+        let client = ClientLimits { subscribes, ..ClientLimits::default() };
+        let mut bench =
+            Bench::new(NamespaceLimits { client: Some(Box::new(client)), has_client: true, ..limits(1, HOUR_MS) })?;
+        let mut client = bench.client("a")?;
+        client.subscribe()?;
+        bench.turn_after(0)?;
+        let Some(conn) = client.session.lock().link.as_ref().map(|link| link.conn) else { panic!("it is connected") };
+        bench.shard.hub.shards[0].push(Command::Grant { conn, packet_id: 1, codes: None });
+        bench.turn_after(0)?;
+        bench.turn_after(0)?;
+        let before = client.reads();
+        for _ in 0..100 {
+            client.subscribe()?;
+            bench.turn_after(1)?;
+        }
+        bench.turn_after(12)?;
+        assert_eq!(bench.counted(Metric::SubscribeError), 100);
+        assert!(client.reads() - before <= 14, "8 to 12 a read: {}", client.reads() - before);
         Ok(())
     }
 
