@@ -188,7 +188,7 @@ bench-shards: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure two shards be
 	$(PY) -m bench.verdict bench/results/shards.json --base pybroker:one-shard --within 10
 
 bench-features: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what 10,000 access rules and a mountpoint add to a message: at most 5 %, 3 %
-	$(PY) -m bench.paired itself access-rules mounted --scenarios fanin-qos0 pairs-qos0 pairs-qos1 fanout-100-qos0 \
+	$(PY) -m bench.paired itself access-rules mounted --scenarios fanin-qos0 pairs-qos0 fanout-100-qos0 \
 	    --output bench/results/features.json $(ARGS)
 
 bench-growth: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure how cost and memory grow with connections, filters, fan-out, time
@@ -201,7 +201,7 @@ bench-access: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure messages whil
 	$(PY) -m bench.access --output bench/results/access.json $(ARGS)
 
 bench-tenants: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what a namespace adds to a message, and what tenants cost each other
-	$(PY) -m bench.paired namespaced --scenarios fanin-qos0 pairs-qos0 pairs-qos1 fanout-100-qos0 \
+	$(PY) -m bench.paired namespaced --scenarios fanin-qos0 pairs-qos0 fanout-100-qos0 \
 	    --output bench/results/namespaced.json
 	$(PY) -m bench.tenants --output bench/results/tenants.json
 

@@ -32,6 +32,8 @@ _SOURCE = "/api/v5/authorization/sources/built_in_database"
 _HITS = "emqx_authorization_cache_hit"
 _JUDGED = 0.9
 """Messages of which a kept verdict was used, at least; the first of each client has none yet."""
+_TRIES = 3
+"""A span of a crowded machine may pass without a delivery; it is taken again."""
 _OF_ALL = 100
 _OF_EACH = 4_950
 
@@ -85,7 +87,7 @@ COMPARISONS = {
     ),
     "access-rules": Comparison(
         "10,000 access rules, verdict kept",
-        "administered",
+        "judged",
         Way("no rules in force", has_rules=False),
         Way("10,000 rules", has_rules=True),
         {"fanin-qos0": 1.05},
@@ -204,12 +206,24 @@ class Bench:
         """Put the load on one way with clients of its own.
 
         Raises:
-            LoadFailedError: the generator failed, or messages were lost that may not be.
+            LoadFailedError: the generator failed, messages were lost that may not be, or none was delivered.
         """
         if way.has_rules is not None:
             setting = json.dumps({"type": "built_in_database", "enable": way.has_rules}).encode()
             beside.Api(self._api_port).call("PUT", _SOURCE, self._token, setting)
-        before = counters.read(self._api_port, [_HITS])
+        for _ in range(_TRIES):
+            before = counters.read(self._api_port, [_HITS])
+            report = self._load(scenario, way)
+            hits = counters.read(self._api_port, [_HITS]) - before
+            if cost := report["figures"].get(scenario.figure):
+                return {
+                    "cost": cost,
+                    "is_limited": report["generator_limited"],
+                    "verdicts_kept": hits / max(report["balance"]["sent"], 1),
+                }
+        raise LoadFailedError(f"nothing was delivered in {_TRIES} spans: {scenario.name}, {way.title}")
+
+    def _load(self, scenario: scenarios.Scenario, way: Way) -> dict[str, Any]:
         command = [
             str(self._options.load), *scenarios.arguments(scenario.load), *way.options,
             "--target", f"127.0.0.1:{self._running.ports[way.port]}", "--pid", str(self._running.pid),
@@ -218,15 +232,10 @@ class Bench:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
             raise LoadFailedError(f"{done.stderr.strip()}; broker: {self._running.log_tail()}")
-        report = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(done.stdout)
         if scenario.load.get("qos", 0) and report["balance"]["lost"]:
             raise LoadFailedError(f"{report['balance']['lost']} messages were lost: {scenario.name}")
-        hits = counters.read(self._api_port, [_HITS]) - before
-        return {
-            "cost": report["figures"][scenario.figure],
-            "is_limited": report["generator_limited"],
-            "verdicts_kept": hits / max(report["balance"]["sent"], 1),
-        }
+        return report
 
 
 def judge(median: float, high: float, bound: float, pairs: int) -> Judgement:

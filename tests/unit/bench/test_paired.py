@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import paired, scenario
+from bench import counters, paired, scenario
 from bench.peer import RunningPeer
 from bench.run import LoadFailedError
 
@@ -77,3 +77,26 @@ def test_section_shows_ratio_interval_and_judgement(tmp_path: Path) -> None:
     row = "| 10,000 access rules, verdict kept | Fan-in | 2.000 | 3.000 | 1.500 | 1.500 to 1.500 | 1.05 | beyond |"
     assert row in text
     assert "6 pairs of neighbouring spans of 0.5 s" in text
+
+
+class _Idle(_Bench):
+    """A way on which nothing is delivered in the first so many spans."""
+
+    def __init__(self, idle: int) -> None:
+        super().__init__()
+        self._api_port = 0
+        self._idle = idle
+
+    _span = paired.Bench._span
+
+    def _load(self, scenario: scenario.Scenario, way: paired.Way) -> dict[str, Any]:
+        self._idle -= 1
+        figures = {"cost": 2.0} if self._idle < 0 else {}
+        return {"figures": figures, "balance": {"sent": 10}, "generator_limited": False}
+
+
+def test_span_without_a_delivery_is_taken_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "read", lambda port, names: 0)
+    assert _Idle(2)._span(_SCENARIO, paired.Way("w"))["cost"] == 2.0
+    with pytest.raises(LoadFailedError, match="nothing was delivered in 3 spans: fanin-qos0, w"):
+        _Idle(3)._span(_SCENARIO, paired.Way("w"))
