@@ -8,7 +8,6 @@ connections close [MQTT5-3.1.2-8]; sessions that still wait for their delayed wi
 """
 
 import asyncio
-import ctypes
 import gc
 import os
 import resource
@@ -24,7 +23,7 @@ from starlette.applications import Starlette
 
 from admin.app import create_app
 from admin.server import HttpServer
-from pybroker import __version__
+from pybroker import __version__, memory
 from pybroker._core import Engine
 from pybroker.auth.authentication import Authentication
 from pybroker.auth.authorizer import Authorizer, template_characters
@@ -85,13 +84,6 @@ def serve(config: Config, set_log_level: Callable[[str, str], None] | None = Non
     raise_file_limit(config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Broker(config, set_log_level=set_log_level).run())
-
-
-def give_back_memory() -> None:
-    """Give what the start has freed back to the system, where the C library can do that (glibc)."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def raise_file_limit(config: Config) -> None:
@@ -315,7 +307,7 @@ class Broker:
         # What was built until now lives as long as the process; the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        give_back_memory()
+        memory.give_back_freed()
         self._is_serving = True
         logger.info("broker_started", version=__version__, node=self._config.node.name)
         announce("ready")

@@ -12,7 +12,6 @@ Errors go to the standard error stream as what happened, why, and what to do nex
 | 130 | interrupted from the keyboard |
 """
 
-import ctypes
 import json
 import os
 import platform
@@ -27,7 +26,7 @@ import click
 import structlog
 
 import pybroker
-from pybroker import log
+from pybroker import log, memory
 from pybroker.config.checks import can_write_below
 from pybroker.config.decode import show
 from pybroker.config.load import Loaded, load
@@ -37,7 +36,6 @@ from pybroker.ctl.client import Unreachable
 from pybroker.ctl.groups import add_commands
 from pybroker.errors import BrokerError, ConfigError, Refused
 
-_M_ARENA_MAX = -8  # of glibc's malloc.h
 _START_BROKER = "start the broker with: pybroker serve; or name its folder with: pybroker ctl --data DIR"
 
 
@@ -125,17 +123,6 @@ def commands() -> None:
     """Run and inspect the MQTT broker pybroker."""
 
 
-def share_one_arena() -> None:
-    """Let all threads allocate from one arena, where the C library has several (glibc); before any thread is started.
-
-    What the loop allocates for a client is freed by a shard and the other way round. With an arena for each thread the
-    holes that this leaves are not filled again: some 17 bytes for each connect, for ever; with one arena none.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
-
-
 @commands.command()
 @_layers
 def serve(file: Path | None, data: str | None, sets: tuple[str, ...]) -> int:
@@ -143,7 +130,7 @@ def serve(file: Path | None, data: str | None, sets: tuple[str, ...]) -> int:
 
     Keys come from --set, then from variables such as PYBROKER__MQTT__MAX_INFLIGHT=64, then from the file.
     """
-    share_one_arena()
+    memory.share_one_arena()
     loaded = _load(file, data, sets)
     with log.writing(loaded.config.log, loaded.config.node.data_dir) as writer:
         for warning in loaded.warnings:
