@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from pybroker.priority import step_back
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -25,7 +27,7 @@ class HashingThreads:
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
         self._max_waiting = max_waiting
         self._waiting = 0
-        self._threads = ThreadPoolExecutor(THREADS, "mqtt-password")
+        self._threads = ThreadPoolExecutor(THREADS, "mqtt-password", initializer=step_back)
 
     @property
     def is_full(self) -> bool:

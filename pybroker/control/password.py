@@ -1,19 +1,17 @@
 """Passwords of the dashboard: which are allowed, and how they are hashed without holding up the loop."""
 
 import asyncio
-import os
 import secrets
 import string
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from pybroker.errors import Refused
+from pybroker.priority import step_back
 
 MIN_BYTES = 8
 MAX_BYTES = 64
@@ -26,9 +24,6 @@ _MEMORY_KIB = 19_456
 _LANES = 1
 _THREADS = 2
 _MAX_WAITING = 64
-# A tenth of the share of a thread of the broker where both want the same core.
-_NICE = 10
-_LEAST = 19
 
 _GENERATED_LENGTH = 16
 T = TypeVar("T")
@@ -46,7 +41,7 @@ class PasswordHasher:
 
     def __init__(self, time_cost: int = _TIME_COST, memory_kib: int = _MEMORY_KIB) -> None:
         self._argon2 = Argon2(time_cost=time_cost, memory_cost=memory_kib, parallelism=_LANES)
-        self._threads = ThreadPoolExecutor(_THREADS, "password", initializer=_step_back)
+        self._threads = ThreadPoolExecutor(_THREADS, "password", initializer=step_back)
         self._waiting = 0
         # Verified for users that do not exist, so that they cost the same time.
         self._nobody = self._argon2.hash(secrets.token_hex(16))
@@ -85,13 +80,6 @@ class PasswordHasher:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         finally:
             self._waiting -= 1
-
-
-def _step_back() -> None:
-    """Lower the priority of this thread, so that messages and the loop do not wait for hashes."""
-    thread = threading.get_native_id()
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + _NICE, _LEAST))
 
 
 def check_password(password: str) -> None:
