@@ -179,6 +179,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         ("transit p99 (from the send on), us", quiet["transit_p99_us"], busy["transit_p99_us"]),
         ("latency p50, us", quiet["latency_p50_us"], busy["latency_p50_us"]),
         ("latency p99, us", quiet["latency_p99_us"], busy["latency_p99_us"]),
+        ("of that the generator's own lateness p99, us", quiet["lateness_p99_us"], busy["lateness_p99_us"]),
     ]
     table = "".join(f"| {name} | {before:,.0f} | {after:,.0f} |\n" for name, before, after in rows)
     lists = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in results["lists_ms"].items())
@@ -190,7 +191,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         f" ({busy['pages_per_s']:,.0f} pages/s), one exports them in pages of {_EXPORT_PAGE:,}, and"
         f" {settings['logins_at_once']} log in at once without a pause ({busy['logins_per_s']:,.0f} logins/s, argon2)."
         f"\n\n| | quiet | busy |\n| --- | ---: | ---: |\n{table}\n"
-        f"Transit p99 busy to quiet: {results['ratio']:.2f} (bound 2);"
+        f"Transit p99 busy to quiet, the median of neighbouring spans: {results['ratio']:.2f} (bound 2);"
         f" load average when it began: {where['load_average']:.0f}."
         f" Lists without other load, ms: {lists}.\n"
     )
