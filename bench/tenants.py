@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import beside
-from bench.run import LoadFailedError, in_background
+from bench.run import in_background
 from pybroker._core import Engine
 
 _NOISY_RATE = 500
@@ -41,16 +41,21 @@ _JUDGED = ("latency_p99_us", "transit_p99_us")
 
 
 def main() -> int:
-    """Measure, write the results file; 1 if a bound of the design is broken, 2 if nothing can be said."""
+    """Measure, write the results file; 1 if a bound of the design is broken, 2 if the figures say nothing."""
     options = _parse()
     limit_s = 60 + options.repeat * len(_CASES) * (options.seconds + _CASE_OVERHEAD_S)
     try:
         with beside.within(limit_s):
             results = measure(options)
-    except (TimeoutError, LoadFailedError) as error:
+    except TimeoutError as error:
         print(f"bench.tenants: {error}", file=sys.stderr)
         return 2
     beside.write(results, options.output, markdown(results))
+    refused_per_s, expected = results["noisy"]["refused_per_s"], (_EXCESS - 1) * _NOISY_RATE
+    if refused_per_s < 0.8 * expected:
+        # A busy machine has kept the noise from being what the figures are said to be of.
+        print(f"bench.tenants: too little noise: {refused_per_s:,.0f}/s refused, not {expected:,}/s", file=sys.stderr)
+        return 2
     many = results["many"]
     is_noticed = max(results["ratios"].values()) > _BOUND
     return int(is_noticed or many["bytes_per_namespace"] > 1_000 or many["seconds"] > 5)
@@ -61,14 +66,11 @@ def _parse() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the results of one broker, and those of the core with very many namespaces.
-
-    Raises:
-        LoadFailedError: the noise was less than it should be.
-    """
+    """Return the results of one broker, and those of the core with very many namespaces."""
     with beside.broker(options.pybroker, "tenants") as running:
         api = beside.Api(running.ports["other_port"])
-        _limit(api)
+        token = api.log_in()
+        _limit(api, token)
         target = ["--target", f"127.0.0.1:{running.ports['tcp_port']}"]
         quiet = [*target, "--prefix", "quiet", "--pid", str(running.pid)]
 
@@ -76,10 +78,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             with ExitStack() as stack:
                 if excess:
                     stack.enter_context(_noise(options.load, target, excess))
-                before, cpu, started = _refused(api)["noisy"], _shard_cpu_s(running.pid), time.monotonic()
+                before, cpu, started = _refused(api, token)["noisy"], _shard_cpu_s(running.pid), time.monotonic()
                 figures = beside.pair(options.load, _QUIET_RATE, options.seconds, quiet)
                 elapsed_s, cpu = time.monotonic() - started, _shard_cpu_s(running.pid) - cpu
-                refused = _refused(api)["noisy"] - before
+                refused = _refused(api, token)["noisy"] - before
             return {
                 **figures,
                 "refused_per_s": round(refused / elapsed_s),
@@ -87,8 +89,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             }
 
         spans = beside.take_turns(options.repeat, {case: partial(span, excess) for case, excess in _CASES.items()})
-        dropped = _refused(api)
-    _check_noise(beside.medians(spans, "noisy")["refused_per_s"])
+        dropped = _refused(api, token)
     return {
         **beside.circumstances(
             noisy_rate_per_s=_NOISY_RATE,
@@ -116,13 +117,6 @@ def _noise(load: Path, target: Sequence[str], excess: int) -> Iterator[None]:
         yield
 
 
-def _check_noise(refused_per_s: float) -> None:
-    """Say so if a busy machine has kept the noise from being what the figures are said to be of."""
-    expected = (_EXCESS - 1) * _NOISY_RATE
-    if refused_per_s < 0.8 * expected:
-        raise LoadFailedError(f"the noise was too little: {refused_per_s:,.0f}/s refused, expected {expected:,}/s")
-
-
 def _shard_cpu_s(pid: int) -> float:
     """Return the processor time of the threads that move messages."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
@@ -137,17 +131,15 @@ def _refusal_us(spans: beside.Spans) -> float:
     return round(more_us / noisy["refused_per_s"], 2)
 
 
-def _limit(api: beside.Api) -> None:
-    token = api.log_in()
+def _limit(api: beside.Api, token: str) -> None:
     for name in ("noisy", "quiet"):
         api.ask("POST", f"/mt/ns/{name}", token)
     limiter = {"tenant": {"messages": {"rate": f"{_NOISY_RATE}/1s"}}}
     api.ask("PUT", "/mt/ns/noisy/config", token, {"limiter": limiter})
 
 
-def _refused(api: beside.Api) -> dict[str, int]:
+def _refused(api: beside.Api, token: str) -> dict[str, int]:
     """Return what the limits refused of each tenant: the proof that they were reached by one and not by the other."""
-    token = api.log_in()
     stats = {name: api.ask("GET", f"/mt/ns/{name}/metrics", token)["messaging_stats"] for name in ("noisy", "quiet")}
     return {name: figures["messages.dropped.quota_exceeded"] for name, figures in stats.items()}
 
@@ -225,8 +217,9 @@ def markdown(results: Mapping[str, Any]) -> str:
         f" {results['commit']}, {results['time']}. One pair of a quiet tenant at {settings['quiet_rate_per_s']:,}"
         f" messages/s, the median of {settings['repeat']} spans of {settings['seconds']:g} s, beside a tenant of"
         f" {settings['noisy_clients']} pairs whose limit is {settings['noisy_rate_per_s']:,} messages/s"
-        f" ({results['dropped']['noisy']:,} of its messages were refused, {results['dropped']['quiet']:,} of the quiet"
-        f" one's).\n\n| quiet tenant | latency p50, us | latency p99, us | transit p99 (from the send on), us |\n"
+        f" ({results['noisy']['refused_per_s']:,.0f} of its messages were refused a second, and"
+        f" {results['dropped']['quiet']:,} of the quiet one's in all).\n\n"
+        f"| quiet tenant | latency p50, us | latency p99, us | transit p99 (from the send on), us |\n"
         f"| --- | ---: | ---: | ---: |\n{rows}\n"
         f"Beside a noisy tenant to beside one within its rate, the median over the turns: latency p99"
         f" {ratios['latency_p99_us']:.2f}, transit p99 {ratios['transit_p99_us']:.2f} (bound {_BOUND:g})."

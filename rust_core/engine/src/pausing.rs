@@ -16,7 +16,7 @@ const REFUSAL_PAUSE_MS: u64 = 8;
 /// Refusals after which the rest of a read waits for the pause. Not below what a 5.0 client may have open at once
 /// (`mqtt.receive_maximum` is 100), so that its answers come together.
 const MAX_REFUSALS_PER_READ: usize = 128;
-/// Refusals of one turn, by all connections together: about 50 us. Those whose pause is over then wait for the next
+/// Refusals of one turn, by all connections together: about 0.1 ms. Those whose pause is over then wait for the next
 /// turn, which looks first at who else has become readable.
 const MAX_REFUSALS_PER_TURN: usize = 256;
 
