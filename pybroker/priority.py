@@ -1,12 +1,20 @@
 """Which threads of the process give way to which, where several want the same core.
 
 Shards come first: they ask for short turns themselves (`rust_core/engine/src/sys.rs`). The loop is as any thread. What
-computes for long at a stretch calls `step_back`. Nothing here needs a privilege.
+hashes passwords steps back. What holds the interpreter for long must not: while it does, the loop waits for it at its
+priority. Nothing here needs a privilege.
 """
 
+import asyncio
 import os
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 STEPS = 10
 """How far: a tenth of the share of another thread that wants the same core all the time, and all of it otherwise.
@@ -23,3 +31,13 @@ def step_back() -> None:
     thread = threading.get_native_id()
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + STEPS, _LEAST))
+
+
+async def run_behind(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return the result of `work`, computed in a thread of its own that has stepped back; it ends with the work."""
+    threads = ThreadPoolExecutor(1, work.__name__, initializer=step_back)
+    try:
+        return await asyncio.wrap_future(threads.submit(work, *args, **kwargs))
+    finally:
+        # Not waited for: who is cancelled leaves the work to its thread.
+        threads.shutdown(wait=False)

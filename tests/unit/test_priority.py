@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from pybroker.priority import step_back
+from pybroker.priority import run_behind, step_back
 
 
 def priority() -> int:
@@ -40,3 +40,14 @@ def test_a_system_that_refuses_leaves_the_thread_as_it_is(monkeypatch: pytest.Mo
     own = priority()
     monkeypatch.setattr(os, "setpriority", refuse)
     assert in_thread(1) == own
+
+
+async def test_work_behind_others_ends_its_thread_with_its_result_or_error() -> None:
+    own = priority()
+    assert await run_behind(priority) == min(own + 10, 19)
+    assert priority() == own
+    with pytest.raises(ValueError, match="'x'"):
+        await run_behind(int, "x")
+    thread = await run_behind(threading.current_thread)
+    thread.join(10)
+    assert not thread.is_alive()

@@ -1,12 +1,16 @@
 """Users of the built-in authenticators over the API: alone, in files, by namespace."""
 
 import hashlib
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from pybroker.control.authentication import imports
+from pybroker.control.authentication import users as users_module
 from tests.support.admin import Api, add_client, config_with, open_api
 from tests.support.applicant import applicant, judge
 
@@ -200,6 +204,19 @@ async def test_passwords_are_imported_from_json(users: Api) -> None:
     assert await reason(users, "bob", b"two", "a") == 0
     again = await import_file(users, "u.json", msgspec.json.encode(rows[:2]), "?type=plain")
     assert again.json()["skipped"] == 2
+
+
+async def test_hashes_of_imported_passwords_give_way_to_messages(users: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    def hash_secret(settings: Any, secret: str) -> Any:
+        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return users_module.hash_secret(settings, secret)
+
+    monkeypatch.setattr(imports, "hash_secret", hash_secret)
+    reply = await call(users, "POST", "/import_users?type=plain", [{"user_id": "ann", "password": "one"}])
+    assert reply.json()["success"] == 1
+    assert found == [min(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + 10, 19)]
 
 
 async def test_every_form_of_hash_is_recognized_where_none_is_configured(users: Api) -> None:
