@@ -21,6 +21,8 @@ MASK = "******"
 """What is shown instead of a secret, and what keeps the stored one when it is sent back."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SUGGESTIONS = 20
+"""Unknown keys of a table whose nearest known one is looked for, which takes about a millisecond each."""
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -82,9 +84,7 @@ class Decoder:
             The section; a key that is wrong keeps the value of `base`. `None` if a key that must be set is missing.
         """
         keys = {key.name: key for key in keys_of(kind)}
-        for name, node in tree.items():
-            if name not in keys:
-                self._refuse(_join(path, name), _unknown(path, name, list(keys)), node)
+        self._refuse_unknown([name for name in tree if name not in keys], list(keys), tree, path)
         values: dict[str, object] = {}
         for key in keys.values():
             previous = key.default if base is None else getattr(base, key.attribute)
@@ -151,11 +151,13 @@ class Decoder:
         values: dict[str, object] = dict(previous) if isinstance(previous, Mapping) else {}
         kind = key.rules.overrides or Section
         keys = {other.name: other for other in keys_of(kind)}
+        unknown = [name for name in tree if name not in keys]
+        self._refuse_unknown(unknown, list(keys), tree, path)
         for name, node in tree.items():
             other = keys.get(name)
             if other is None:
-                self._refuse(_join(path, name), _unknown(path, name, list(keys)), node)
-            elif isinstance(node, Given) and node.value is None:
+                continue
+            if isinstance(node, Given) and node.value is None:
                 values.pop(other.attribute, None)
             else:
                 found = len(self.problems)
@@ -217,6 +219,11 @@ class Decoder:
         reason = f" ({detail})" if detail and not key.rules.is_secret else ""
         self.problems.append(ConfigError(path, f"found {found}, allowed: {key.allowed}{reason}", source=source))
         return previous
+
+    def _refuse_unknown(self, names: list[str], known: list[str], tree: Tree, path: str) -> None:
+        for place, name in enumerate(names):
+            message = _unknown(path, name, known) if place < _SUGGESTIONS else "unknown key"
+            self._refuse(_join(path, name), message, tree[name])
 
     def _refuse(self, path: str, message: str, node: "Tree | Given") -> None:
         source = node.source if isinstance(node, Given) else next(_sources(node), "")

@@ -4,6 +4,7 @@ Every change of a key goes through `Configs`, whoever asks for it, so that what 
 part. Keys that need a restart are stored and take effect then; the caller is told which those are.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,10 @@ ROOTS: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fi
 
 READ_ONLY = ("node",)
 """Roots that files and command line decide alone."""
+
+
+MAX_HOCON_BYTES = 65_536
+"""Of HOCON that is no JSON: its parser takes some ms a line. A whole configuration with comments is smaller."""
 
 
 class Configs:
@@ -77,7 +82,8 @@ class Configs:
         """
         async with self._configuration.lock:
             before = self._configuration.current
-            patched = self._configuration.check(make(before), replaced=replaced)
+            # A change of a thousand wrong keys takes seconds to be judged.
+            patched = await asyncio.to_thread(self._configuration.check, make(before), replaced=replaced)
             await self._follow(before, patched.config)
             try:
                 await self._configuration.commit(patched)
@@ -130,7 +136,7 @@ def parse_hocon(text: bytes) -> dict[str, Any]:
     """Return the values of HOCON, of which JSON is a part. Slow; to be called in a thread. Nothing is included.
 
     Raises:
-        Refused: `BAD_REQUEST`.
+        Refused: `BAD_REQUEST`, or `PAYLOAD_TOO_LARGE`: it is no JSON and longer than `MAX_HOCON_BYTES`.
     """
     try:
         parsed = msgspec.json.decode(text)
@@ -150,6 +156,8 @@ def _parse_hocon(text: bytes) -> object:
     from pyhocon.exceptions import ConfigException
     from pyparsing import ParseBaseException
 
+    if len(text) > MAX_HOCON_BYTES:
+        raise Refused("PAYLOAD_TOO_LARGE", f"HOCON is larger than {MAX_HOCON_BYTES} bytes; send JSON, or parts of it")
     if b"include" in text:
         # An include would read files and addresses of the broker's machine.
         raise Refused("BAD_REQUEST", "include is not allowed")

@@ -1,10 +1,12 @@
 """The configuration over the API: shown, changed with immediate effect, kept over a restart."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pybroker.control.configs import MAX_HOCON_BYTES
 from tests.support.admin import Api, config_with, open_api
 
 JSON = {"accept": "application/json", "content-type": "application/json"}
@@ -53,6 +55,26 @@ async def test_keys_that_need_a_restart_are_named(api: Api) -> None:
     reply = await put(api, {"log": {"file": {"rotation_count": 3}}})
     assert reply.json()["needs_restart"] == ["log.file.rotation_count"]
     assert reply.headers["x-needs-restart"] == "log.file.rotation_count"
+
+
+async def test_change_is_judged_beside_the_loop(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, threads = api.control.configuration.check, set()
+
+    def note_thread(change: Any, **rest: Any) -> Any:
+        threads.add(threading.current_thread())
+        return check(change, **rest)
+
+    monkeypatch.setattr(api.control.configuration, "check", note_thread)
+    assert (await put(api, {"mqtt": {"max_inflight": 7}})).status_code == 200
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+async def test_hocon_is_limited_and_json_is_not(api: Api) -> None:
+    long = b"#" + b"x" * MAX_HOCON_BYTES
+    reply = await put(api, b"mqtt { max_inflight = 7 }\n" + long, headers=HOCON)
+    assert (reply.status_code, reply.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert (await put(api, b'{"mqtt": {"max_inflight": 7}}' + b" " * MAX_HOCON_BYTES)).status_code == 200
 
 
 async def test_replace_takes_the_rest_of_a_root_to_its_defaults(api: Api) -> None:

@@ -43,6 +43,14 @@ def test_value_that_nothing_could_use_is_refused(change: dict[str, object], mess
         apply(Config(), change)
 
 
+@pytest.mark.parametrize("path", ["mqtt", "zones.z.mqtt"])
+def test_nearest_keys_are_looked_for_a_few_times_only(path: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        apply(Config(), {path: {f"max_inflight{number}": 1 for number in range(100)}})
+    messages = [problem.message for problem in caught.value.problems]
+    assert (messages[0], messages[99]) == (f"unknown key; the nearest known one is {path}.max_inflight", "unknown key")
+
+
 def test_whole_is_checked_not_the_change_alone() -> None:
     with pytest.raises(ConfigError, match="no authentication is in effect"):
         apply(Config(), {"listeners.tcp.default.bind": "0.0.0.0:1883"})
