@@ -163,17 +163,9 @@ def read_json(content: bytes, namespace: str | None, kind: NamedKind | None, now
         UnreadableSheet: it is no array of objects.
         LongSheet: there are too many rows.
     """
-    try:
-        items = msgspec.json.decode(content, type=list[dict[str, Any]])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UnreadableSheet(RowError(line=1, field="", code="INVALID_VALUE", message=str(error))) from None
-    except RecursionError:
-        raise UnreadableSheet(
-            RowError(line=1, field="", code="INVALID_VALUE", message="JSON is nested too deeply")
-        ) from None
     reader = _Reader(namespace, kind, now_ms)
     known = {*NAMED, *REQUIRED, *OPTIONAL}
-    for line, item in enumerate(items, 1):
+    for line, item in enumerate(_items(content), 1):
         unknown = next((name for name in item if name not in known), None)
         cells = {name: _text(value) for name, value in item.items() if value is not None}
         wrong = next((name for name, cell in cells.items() if cell is None), None)
@@ -184,6 +176,26 @@ def read_json(content: bytes, namespace: str | None, kind: NamedKind | None, now
         else:
             reader.read(line, {name: cell or "" for name, cell in cells.items()})
     return reader.sheet()
+
+
+def _items(content: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the objects of an array, each decoded by itself: all in one go would hold the interpreter.
+
+    Raises:
+        UnreadableSheet: it is no array of objects.
+    """
+    decode, read = msgspec.json.Decoder(dict[str, Any]).decode, 0
+    try:
+        for raw in drain(msgspec.json.decode(content, type=list[msgspec.Raw])):
+            read += 1
+            yield decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        where = f" - at `$[{read - 1}]`" if read else ""
+        raise UnreadableSheet(RowError(line=1, field="", code="INVALID_VALUE", message=f"{error}{where}")) from None
+    except RecursionError:
+        raise UnreadableSheet(
+            RowError(line=1, field="", code="INVALID_VALUE", message="JSON is nested too deeply")
+        ) from None
 
 
 class _Reader:

@@ -5,6 +5,7 @@ everybody but its remover the namespace is gone, and its name cannot be taken ye
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -155,7 +156,7 @@ class ManagedNamespaces:
         """
         async with self._lock:
             names = [name for name, _ in configs]
-            twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+            twice = sorted(name for name, times in Counter(names).items() if times > 1)
             if twice:
                 raise Refused("BAD_REQUEST", f"Duplicated namespaces in input: {', '.join(twice)}")
             self._check_names(names)
