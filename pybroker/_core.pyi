@@ -171,11 +171,13 @@ class AccessClient:
         *,
         peer_ip: str | None = None,
         peer_port: int = 0,
+        local_port: int = 0,
         namespace: str | None = None,
         zone: str = "",
         listener: str = "",
         cert_common_name: str | None = None,
         attributes: Sequence[tuple[str, str]] = ...,
+        handshake: Sequence[tuple[str, str]] = ...,
         mountpoint: str = "",
     ) -> AccessClient:
         """Describe a client.
@@ -185,7 +187,9 @@ class AccessClient:
             peer_ip: without port; `None` for a unix socket.
             namespace: empty counts as none.
             listener: as `tcp:default`.
+            local_port: of the listener; rules see neither port.
             attributes: client attributes, name and value; none by default.
+            handshake: what TLS and WebSocket have told, name and value, for Python alone; nothing by default.
             mountpoint: prefix of its topics; `AccessRules` puts it before every topic, a chain only if it is told to.
 
         Raises:
@@ -316,6 +320,8 @@ class AccessSubject:
     @property
     def peer_port(self) -> int: ...
     @property
+    def local_port(self) -> int: ...
+    @property
     def zone(self) -> str: ...
     @property
     def listener(self) -> str: ...
@@ -323,6 +329,8 @@ class AccessSubject:
     def cert_common_name(self) -> str | None: ...
     @property
     def attributes(self) -> dict[str, str]: ...
+    @property
+    def handshake(self) -> dict[str, str]: ...
     @property
     def mountpoint(self) -> str: ...
 

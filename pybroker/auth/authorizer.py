@@ -137,6 +137,23 @@ class Authorizer:
                 logger.warning("authorization_source_without_effect", type=step.source.type)
         await _close(before, opened)
 
+    async def read_again(self) -> int:
+        """Read the files of rules again and put them in force; return how many there are.
+
+        Raises:
+            ConfigError: one cannot be read or is not valid; what was read before holds on.
+        """
+        files = {name: one for name, one in self._opened.items() if name == "file"}
+        if self._openers is None or not files:
+            return 0
+        fresh = {name: await self._openers.open_file(one.source) for name, one in files.items()}
+        for name, one in fresh.items():
+            # The source may have been changed or taken away meanwhile; then it was read just now.
+            if self._opened.get(name) is files[name]:
+                self._opened[name] = one
+        self._put_in_force()
+        return len(files)
+
     async def close(self) -> None:
         """Give back what the sources hold."""
         await _close(self._opened, {})

@@ -3,6 +3,7 @@
 from pybroker.auth.sources.source import Question
 from pybroker.clock import Clock
 from pybroker.errors import ConfigError
+from pybroker.plane.facts import cookies_of
 from pybroker.variform.compile import Compiler, Expression
 from pybroker.variform.contexts import AUTHORIZATION_PRECONDITION, ClientFacts, bind_authorization
 from pybroker.variform.errors import ExpressionError
@@ -26,7 +27,8 @@ class Precondition:
     def holds(self, question: Question) -> bool:
         """Whether it yields exactly `true`; a failure is no."""
         subject = question.subject
-        host = subject.peer_ip or ""
+        host, told = subject.peer_ip or "", subject.handshake
+        cookie = told.get("ws_cookie")
         facts = ClientFacts(
             client_id=subject.client_id,
             username=subject.username,
@@ -34,8 +36,11 @@ class Precondition:
             listener=subject.listener,
             peer_host=host,
             peer_name=f"{host}:{subject.peer_port}" if host else "",
-            port=0,
+            port=subject.local_port,
+            server_name=told.get("peersni"),
+            websocket_cookies=None if cookie is None else cookies_of(cookie),
             common_name=subject.cert_common_name,
+            subject=told.get("cert_subject"),
         )
         bindings = bind_authorization(facts, subject.attributes, question.action, question.topic)
         return self._expression.evaluate(bindings) == "true"

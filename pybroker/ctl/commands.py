@@ -202,6 +202,11 @@ COMMANDS: tuple[Command, ...] = (
         parameters=(_word("who", "Client id; `all`, or nothing: of every client.", is_required=False, default="all"),),
         changes="state",
     ),
+    Command(
+        name="authz reload",
+        summary="Read the file of access rules again, after it was changed on the disk.",
+        changes="configuration",
+    ),
     Command(name="retained info", summary="Show how many messages are retained."),
     Command(
         name="retained topics",

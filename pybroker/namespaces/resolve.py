@@ -9,12 +9,12 @@ import structlog
 from pybroker.clock import Clock
 from pybroker.config.schema import Config
 from pybroker.events import Client, EventBus, QuotaCrossing
-from pybroker.namespaces.facts import alternative_names_of, facts_of
 from pybroker.namespaces.rate import TokenBucket
 from pybroker.namespaces.registry import Tenant, Tenants
 from pybroker.namespaces.settings import NamespaceSettings, SettingsCompiler, ZoneRules
 from pybroker.namespaces.warnings import warnings_of
 from pybroker.plane.attributes import NAMESPACE_ATTRIBUTE, can_be_mountpoint, is_text, merge_attributes
+from pybroker.plane.facts import alternative_names_of, facts_of
 from pybroker.plane.registry import Registry
 from pybroker.ports import Applicant
 from pybroker.types import ClientId, Mountpoint, Namespace

@@ -5,18 +5,27 @@ from pybroker.ports import Applicant
 
 
 def subject_of(applicant: Applicant) -> AccessSubject:
-    """Return who an admitted applicant is to access control, for the life of its connection."""
-    host, port = applicant.connect.peer
+    """Return who an admitted applicant is to access control, for the life of its connection.
+
+    The certificate itself is not kept: a kilobyte for each client.
+    """
+    connect = applicant.connect
+    host, port = connect.peer
+    told = {"cert_subject": connect.certificate_subject, "peersni": connect.server_name}
+    if connect.websocket_path is not None:
+        told["ws_cookie"] = connect.websocket_cookie or ""
     client = AccessClient(
         applicant.client_id,
         applicant.username,
         peer_ip=host or None,
         peer_port=port,
+        local_port=applicant.listener.port,
         namespace=applicant.namespace,
         zone=applicant.zone,
         listener=applicant.listener.id,
-        cert_common_name=applicant.connect.certificate_common_name,
+        cert_common_name=connect.certificate_common_name,
         attributes=list(applicant.attributes.items()) if applicant.attributes else (),
+        handshake=[(name, value) for name, value in told.items() if value is not None],
         mountpoint=applicant.mountpoint,
     )
     acl = applicant.acl

@@ -26,13 +26,14 @@ ACTION = Context(
             "retain",
             "access",
             "cert_common_name",
+            "cert_subject",
             "zone",
             "listener",
         }
     ),
     frozenset({"client_attrs"}),
 )
-"""Placeholders of the request."""
+"""Placeholders of the request; not the certificate, which is not kept with a session."""
 
 
 _RESULTS: dict[str, Answer] = {"allow": "allow", "deny": "deny", "ignore": "ignore"}
@@ -107,6 +108,7 @@ def _values(question: Question) -> dict[str, str | None]:
         "retain": "true" if question.retain else "false",
         "access": "2" if question.action == "publish" else "1",
         "cert_common_name": subject.cert_common_name,
+        "cert_subject": subject.handshake.get("cert_subject"),
         "zone": subject.zone,
         "listener": subject.listener,
     }

@@ -224,16 +224,21 @@ class Explainer:
         if session is not None and (only_namespace or asked.namespace) and session.namespace != asked.namespace:
             session = None
         facts = _facts(asked, session)
+        known = None if session is None else self._plane.engine.subject(session.slot)
         settings = self._plane.authorizer.settings
         try:
             client = AccessClient(
                 facts.clientid,
                 facts.username,
                 peer_ip=facts.peerhost,
+                peer_port=0 if known is None else known.peer_port,
+                local_port=0 if known is None else known.local_port,
                 namespace=facts.namespace,
                 zone=facts.zone,
                 listener=facts.listener,
+                cert_common_name=None if known is None else known.cert_common_name,
                 attributes=list(facts.client_attrs.items()),
+                handshake=[] if known is None else list(known.handshake.items()),
                 mountpoint=session.mountpoint if session is not None and settings.include_mountpoint else "",
             )
         except ValueError:

@@ -228,6 +228,14 @@ class Sources:
         """Forget what is kept of decisions and answers, for every client."""
         self._authorizer.forget_decisions()
 
+    async def read_again(self) -> int:
+        """Read the file of rules again, which somebody has changed on the disk; return how many such sources there are.
+
+        Raises:
+            ConfigError: it cannot be read or is not valid; the rules that were read before hold on.
+        """
+        return await self._run_alone(self._authorizer.read_again)
+
     def _reset(self, name: str) -> None:
         self._authorizer.reset_metrics(name)
         self._rates.reset(name)

@@ -94,6 +94,11 @@ async def forget_decisions(control: Control, who: str) -> None:
         control.authorization.kept.forget(who)
 
 
+async def read_rules_again(control: Control) -> dict[str, int]:
+    """Read the file of access rules again."""
+    return {"files": await control.authorization.sources.read_again()}
+
+
 async def _switch_key(control: Control, name: str, *, is_enabled: bool) -> ApiKey:
     record = control.api_keys.find(OPERATOR, name)
     changed = await control.api_keys.update(
@@ -138,4 +143,5 @@ HANDLERS: dict[str, Any] = {
     "api_keys disable": disable_key,
     "api_keys del": remove_key,
     "authz cache-clean": forget_decisions,
+    "authz reload": read_rules_again,
 }

@@ -24,6 +24,8 @@ pub struct Facts {
     pub peer_ip: Option<IpAddr>,
     /// Port of the peer; rules do not see it.
     pub peer_port: u16,
+    /// Port of the listener; nor this.
+    pub local_port: u16,
     /// Namespace; an empty one counts as none.
     pub namespace: Option<Box<str>>,
     /// Zone of the listener.
@@ -34,6 +36,8 @@ pub struct Facts {
     pub cert_common_name: Option<Box<str>>,
     /// Client attributes, name and value.
     pub attributes: Box<[(Box<str>, Box<str>)]>,
+    /// What its TLS or WebSocket handshake has told, for remote sources and preconditions, name and value.
+    pub handshake: Box<[(Box<str>, Box<str>)]>,
     /// Prefix of its topics.
     pub mountpoint: Box<str>,
 }

@@ -75,6 +75,11 @@ impl PyAccessSubject {
     }
 
     #[getter]
+    fn local_port(&self) -> u16 {
+        self.0.facts.local_port
+    }
+
+    #[getter]
     fn zone(&self) -> &str {
         &self.0.facts.zone
     }
@@ -92,6 +97,11 @@ impl PyAccessSubject {
     #[getter]
     fn attributes(&self) -> std::collections::HashMap<&str, &str> {
         self.0.facts.attributes.iter().map(|(name, value)| (&**name, &**value)).collect()
+    }
+
+    #[getter]
+    fn handshake(&self) -> std::collections::HashMap<&str, &str> {
+        self.0.facts.handshake.iter().map(|(name, value)| (&**name, &**value)).collect()
     }
 
     #[getter]

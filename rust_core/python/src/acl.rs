@@ -26,32 +26,38 @@ pub struct PyAccessClient(pub Arc<Facts>);
 #[pymethods]
 impl PyAccessClient {
     #[new]
-    #[pyo3(signature = (client_id, username=None, *, peer_ip=None, peer_port=0, namespace=None, zone="",
-        listener="", cert_common_name=None, attributes=Vec::new(), mountpoint=""))]
+    #[pyo3(signature = (client_id, username=None, *, peer_ip=None, peer_port=0, local_port=0, namespace=None,
+        zone="", listener="", cert_common_name=None, attributes=Vec::new(), handshake=Vec::new(), mountpoint=""))]
     #[expect(clippy::too_many_arguments, reason = "the facts that rules may look at, each by its name")]
     fn new(
         client_id: &str,
         username: Option<&str>,
         peer_ip: Option<&str>,
         peer_port: u16,
+        local_port: u16,
         namespace: Option<&str>,
         zone: &str,
         listener: &str,
         cert_common_name: Option<&str>,
         attributes: Vec<(String, String)>,
+        handshake: Vec<(String, String)>,
         mountpoint: &str,
     ) -> PyResult<Self> {
+        let boxed =
+            |rows: Vec<(String, String)>| rows.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let parse = |text: &str| text.parse().map_err(|_| key_error("peer_ip", &format!("an IP address: {text:?}")));
         Ok(Self(Arc::new(Facts {
             client_id: client_id.into(),
             username: username.map(Box::from),
             peer_ip: peer_ip.map(parse).transpose()?,
             peer_port,
+            local_port,
             namespace: namespace.map(Box::from),
             zone: zone.into(),
             listener: listener.into(),
             cert_common_name: cert_common_name.map(Box::from),
-            attributes: attributes.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            attributes: boxed(attributes),
+            handshake: boxed(handshake),
             mountpoint: mountpoint.into(),
         })))
     }

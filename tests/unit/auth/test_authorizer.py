@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from pybroker.config.sections.access import (
     AuthorizationSettings,
     BuiltInSource,
     DecisionCache,
+    FileSource,
     HttpSource,
     NodeCache,
     Source,
@@ -284,6 +286,28 @@ async def test_sources_are_opened_kept_and_closed() -> None:
     assert house.remotes[1].is_closed
 
 
+async def test_file_that_was_changed_on_the_disk_is_read_again_when_asked_for(tmp_path: Path) -> None:
+    acl = tmp_path / "acl.conf"
+    acl.write_text('{deny, all, subscribe, ["t"]}.\n')
+    house = await remote_house(sources=(FileSource(type="file", path=str(acl)),))
+    changes: list[str] = []
+    house.authorizer.listen(lambda: changes.append("changed"))
+    acl.write_text('{deny, all, subscribe, ["other"]}.\n')
+    assert [await house.subscribe(topic) for topic in ("t", "other")] == [0x87, 0]
+    assert await house.authorizer.read_again() == 1
+    assert [await house.subscribe(topic) for topic in ("t", "other")] == [0, 0x87]
+    acl.write_text("{deny, all")
+    with pytest.raises(ConfigError):
+        await house.authorizer.read_again()
+    assert [await house.subscribe(topic) for topic in ("t", "other")] == [0, 0x87]
+    # Whoever looks for revoked subscriptions is told of the change, and of no other.
+    assert changes == ["changed"]
+
+
+async def test_without_a_file_there_is_nothing_to_read_again() -> None:
+    assert await House().authorizer.read_again() == 0
+
+
 async def test_disabled_source_and_one_without_effect_are_passed_over() -> None:
     off = BuiltInSource(type="built_in_database", enable=False)
     house = await remote_house(sources=(off, Source(type="redis")), no_match="deny")
@@ -302,6 +326,25 @@ async def test_precondition_that_does_not_hold_is_counted_as_ignored() -> None:
     house.sit("d")
     assert await house.subscribe("t") == 0
     assert house.authorizer.metrics("built_in_database") == (2, 1, 0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("precondition", "holds"),
+    [
+        ("str_eq(any_to_str(sockport), '8084')", True),
+        ("str_eq(peersni, 'a.example')", True),
+        ("str_eq(ws_cookie.id, '7')", True),
+        ("str_eq(cert_subject, 'CN=dev')", True),
+        ("str_eq(peersni, 'b.example')", False),
+    ],
+)
+async def test_precondition_may_know_of_port_and_handshake(precondition: str, holds: bool) -> None:
+    source = BuiltInSource(type="built_in_database", precondition=precondition)
+    house = await remote_house(sources=(source,))
+    await house.authorizer.built_in.load([(None, "all", "", [rule("deny", "#")])])
+    told = [("cert_subject", "CN=dev"), ("peersni", "a.example"), ("ws_cookie", "x=1; id=7")]
+    house.sit("c", local_port=8084, handshake=told)
+    assert await house.subscribe("t") == (0x87 if holds else 0)
 
 
 async def test_precondition_that_is_no_expression_is_refused() -> None:

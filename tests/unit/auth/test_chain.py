@@ -1,5 +1,7 @@
 """The chain: order, yes and no and nothing, preconditions, what holds when nobody decides."""
 
+from typing import Any
+
 import pytest
 
 from pybroker.auth.authentication import Authentication
@@ -104,6 +106,15 @@ async def test_precondition_that_is_not_true_skips_and_counts(build: Build) -> N
     add_user(authentication, "ann", "pw")
     assert (await judge(authentication.chain, applicant(username="ann", password=b"pw"))).reason == 0x87
     assert counts(authentication.chain, 0) == (1, 0, 0, 1)
+
+
+async def test_precondition_may_know_of_websocket_cookies(build: Build) -> None:
+    authentication = build({**PLAIN, "precondition": "str_eq(ws_cookie.id, '7')"})
+    add_user(authentication, "ann", "pw")
+    said: dict[str, Any] = {"username": "ann", "password": b"pw", "websocket_path": "/mqtt"}
+    assert (await judge(authentication.chain, applicant(**said, websocket_cookie="x=1; id=7"))).reason == 0
+    assert (await judge(authentication.chain, applicant(**said, websocket_cookie="id=8"))).reason == 0x87
+    assert (await judge(authentication.chain, applicant(username="ann", password=b"pw"))).reason == 0x87
 
 
 async def test_wrong_password_stops_the_chain_and_unknown_user_does_not(build: Build) -> None:

@@ -202,6 +202,10 @@ async def test_kept_decisions_are_forgotten(console: Console, capsys: Capture, m
     assert forgotten == ["c", "all of them"]
 
 
+async def test_rules_of_a_file_are_read_again(console: Console, capsys: Capture) -> None:
+    assert await shown(console, capsys, "authz", "reload") == {"files": 0}
+
+
 async def test_bans_are_made_and_lifted(console: Console, capsys: Capture) -> None:
     made = await shown(console, capsys, "banned", "add", "peerhost_net", "10.0.0.0/8", "--reason", "why")
     assert (made["as"], made["by"], made["until"]) == ("peerhost_net", "cli", "infinity")

@@ -89,6 +89,15 @@ async def test_request_tells_client_and_action() -> None:
     }
 
 
+async def test_request_may_tell_the_name_of_a_certificate() -> None:
+    body = {"cn": "${cert_common_name}", "dn": "${cert_subject}"}
+    told, silent = Service(httpx.Response(204), body=body), Service(httpx.Response(204), body=body)
+    await told.source.judge(question(cert_common_name="dev", handshake=[("cert_subject", "CN=dev,O=Ours")]))
+    await silent.source.judge(question())
+    assert json.loads(told.requests[0].content) == {"cn": "dev", "dn": "CN=dev,O=Ours"}
+    assert json.loads(silent.requests[0].content) == {"cn": "", "dn": ""}
+
+
 async def test_answer_is_kept_until_it_is_forgotten_but_a_failure_is_not() -> None:
     service = Service(None, httpx.Response(500), httpx.Response(204), httpx.Response(204))
     assert service.source.status == "connected"

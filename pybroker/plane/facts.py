@@ -18,7 +18,7 @@ def facts_of(applicant: Applicant) -> ClientFacts:
         peer_name=applicant.peer,
         port=listener.port,
         server_name=connect.server_name,
-        websocket_cookies=None if connect.websocket_path is None else _cookies(connect.websocket_cookie or ""),
+        websocket_cookies=None if connect.websocket_path is None else cookies_of(connect.websocket_cookie or ""),
         common_name=connect.certificate_common_name,
         subject=connect.certificate_subject,
     )
@@ -35,7 +35,7 @@ def alternative_names_of(applicant: Applicant) -> AlternativeNames:
     return AlternativeNames(*map(tuple, kinds))
 
 
-def _cookies(header: str) -> dict[str, str]:
+def cookies_of(header: str) -> dict[str, str]:
     """Return cookies by name; of one that is sent twice the first counts. Spec: RFC 6265, 5.4."""
     cookies: dict[str, str] = {}
     for pair in header.split(";"):
