@@ -231,7 +231,6 @@ INERT: tuple[str, ...] = (
     "zones.*.mqtt.mqueue_priorities",
     "zones.*.mqtt.mqueue_default_priority",
     "zones.*.mqtt.upgrade_qos",
-    "zones.*.flapping_detect",
     "retainer.msg_expiry_interval_override",
     "retainer.allow_never_expire",
     "retainer.delivery_rate",
