@@ -49,6 +49,14 @@ pub(crate) enum Clearance {
     Awaited(usize),
 }
 
+/// What is known of a publication beforehand.
+enum Known {
+    /// The chain is open: nobody judges.
+    Passed,
+    /// The verdict on one like it.
+    Kept(bool),
+}
+
 impl Guard {
     /// Whether Python has judged the publication at hand.
     pub(crate) fn is_answered(&self) -> bool {
@@ -73,7 +81,46 @@ impl Guard {
 impl Shard {
     /// Judges a PUBLISH; `topic` is the one that its alias stands for.
     pub(crate) fn clear_publish(&mut self, conn: &mut Connection, publish: &Publish<'_>, topic: &str) -> Clearance {
-        let Holder::Session(session) = &conn.holder else { return Clearance::Refused };
+        match self.known_verdict(conn, publish, topic) {
+            Some(Known::Passed) => self.dispatcher.passed += 1,
+            Some(Known::Kept(is_allowed)) => {
+                let tally = &mut self.dispatcher.outlet.tally;
+                tally.count(Metric::AuthorizationCacheHit);
+                count_answer(tally, is_allowed);
+                return if is_allowed { Clearance::Granted } else { Clearance::Refused };
+            }
+            None => {
+                let Holder::Session(session) = &conn.holder else { return Clearance::Refused };
+                let (session, access) = (Arc::clone(session), Arc::clone(&self.dispatcher.access));
+                return self.judge_publish(conn, &session, &access, publish, topic);
+            }
+        }
+        Clearance::Granted
+    }
+
+    /// Whether `n` publications like this one are granted without asking anybody; then they are counted.
+    pub(crate) fn is_known_to_be_granted(
+        &mut self,
+        conn: &mut Connection,
+        publish: &Publish<'_>,
+        topic: &str,
+        n: u64,
+    ) -> bool {
+        match self.known_verdict(conn, publish, topic) {
+            Some(Known::Passed) => self.dispatcher.passed += n,
+            Some(Known::Kept(true)) => {
+                self.dispatcher.outlet.tally.add(Metric::AuthorizationCacheHit, n);
+                self.dispatcher.outlet.tally.add(Metric::AuthorizationAllow, n);
+            }
+            Some(Known::Kept(false)) | None => return false,
+        }
+        true
+    }
+
+    /// What is known of a publication without asking anybody. Nothing is counted.
+    #[inline]
+    fn known_verdict(&mut self, conn: &mut Connection, publish: &Publish<'_>, topic: &str) -> Option<Known> {
+        let Holder::Session(session) = &conn.holder else { return None };
         let now_ms = self.dispatcher.outlet.now_ms;
         let access = &self.dispatcher.access;
         let guard = &mut conn.guard;
@@ -82,22 +129,16 @@ impl Shard {
         }
         let is_dollar = topic.as_bytes().first() == Some(&b'$');
         if access.is_open() && !guard.is_special && !is_dollar {
-            self.dispatcher.passed += 1;
-            return Clearance::Granted;
+            return Some(Known::Passed);
         }
         let bare = if is_dollar { without_delay(topic) } else { topic };
         let key = key_of(publish.qos as u8, publish.is_retain);
         if let (Some(memo), Some(keeping), None) = (&mut guard.memo, access.policy.keeping, guard.answer)
-            && let Some(is_allowed) = memo.find(bare, key, now_ms, keeping.ttl_ms)
             && (guard.ends_ms == 0 || now_ms < guard.ends_ms)
         {
-            let tally = &mut self.dispatcher.outlet.tally;
-            tally.count(Metric::AuthorizationCacheHit);
-            count_answer(tally, is_allowed);
-            return if is_allowed { Clearance::Granted } else { Clearance::Refused };
+            return memo.find(bare, key, now_ms, keeping.ttl_ms).map(Known::Kept);
         }
-        let (session, access) = (Arc::clone(session), Arc::clone(access));
-        self.judge_publish(conn, &session, &access, publish, topic)
+        None
     }
 
     /// Takes Python's answer, or asks the chain; keeps the verdict.

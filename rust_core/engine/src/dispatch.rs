@@ -36,7 +36,9 @@ pub struct Dispatcher {
     pub passed: u64,
     cache: MatchCache,
     dirty: Vec<Arc<Session>>,
-    frames: Frames,
+    /// Targets of a series that get its publications singly, by place.
+    pub(crate) apart: Vec<usize>,
+    pub(crate) frames: Frames,
     matches: Matches,
     plan: Plan,
     routed: String,
@@ -65,6 +67,7 @@ impl Dispatcher {
             passed: 0,
             cache: MatchCache::default(),
             dirty: Vec::new(),
+            apart: Vec::new(),
             frames: Frames::default(),
             matches: Matches::default(),
             plan: Plan::default(),
@@ -109,14 +112,14 @@ impl Dispatcher {
     }
 
     /// Monotonic deadline of a publication: its own interval, bounded by the broker's.
-    fn deadline(&self, expiry_s: Option<u32>) -> u64 {
+    pub(crate) fn deadline(&self, expiry_s: Option<u32>) -> u64 {
         let cap_ms = self.outlet.settings.message_expiry_ms;
         let own = expiry_s.map_or(NEVER, |s| self.outlet.now_ms.saturating_add(u64::from(s) * 1000));
         if cap_ms == 0 { own } else { own.min(self.outlet.now_ms.saturating_add(cap_ms)) }
     }
 
     /// Who gets messages of this topic; `None` when it is not a valid topic name.
-    fn targets(&mut self, hub: &Hub, inbound: &Inbound<'_>) -> Option<Arc<Targets>> {
+    pub(crate) fn targets(&mut self, hub: &Hub, inbound: &Inbound<'_>) -> Option<Arc<Targets>> {
         if let Some(targets) = self.cache.get(inbound.mount, inbound.topic, &hub.generations) {
             return Some(targets);
         }
@@ -159,7 +162,7 @@ impl Dispatcher {
         true
     }
 
-    fn deliver_direct(&mut self, hub: &Hub, run: &mut Run<'_>, target: &Target) {
+    pub(crate) fn deliver_direct(&mut self, hub: &Hub, run: &mut Run<'_>, target: &Target) {
         let is_own = run.inbound.publisher == Some(target.session.id);
         let is_wanted = match target.audience {
             Audience::Everyone => !(is_own && run.inbound.is_loop_ignored),
@@ -186,7 +189,7 @@ impl Dispatcher {
     }
 
     /// Gives the message to one member of a group; one whose queue refuses it is passed over for the next.
-    fn deliver_shared(&mut self, hub: &Hub, run: &mut Run<'_>, group: &SharedGroup) {
+    pub(crate) fn deliver_shared(&mut self, hub: &Hub, run: &mut Run<'_>, group: &SharedGroup) {
         let mut skip: Vec<SubscriberId> = Vec::new();
         while let Some((session, options)) = self.pick(hub, run.inbound, group, &skip) {
             if options.hides_dollar && is_hidden(run.inbound, &session) {
@@ -357,7 +360,7 @@ impl Dispatcher {
     }
 
     /// Notes that the link has something to flush, and flushes at once what has grown large.
-    fn mark(&mut self, session: &Arc<Session>, link: &mut Link) {
+    pub(crate) fn mark(&mut self, session: &Arc<Session>, link: &mut Link) {
         if link.blocked_since_ms.is_some() {
             // The poller reports when there is room, and what waits goes on from there.
             return;

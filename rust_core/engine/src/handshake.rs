@@ -163,8 +163,7 @@ impl Shard {
                 }
                 conn.open_qos2 = u16::try_from(state.window.inbound_len()).unwrap_or(u16::MAX);
                 session.resume(&mut state, &mut self.dispatcher.outlet);
-                let hub = Arc::clone(&self.hub);
-                session.pump(&mut state, &mut self.dispatcher.outlet, &hub.retained);
+                session.pump(&mut state, &mut self.dispatcher.outlet, &self.hub.retained);
                 self.dispatcher.mark_dirty(session, &mut state);
                 false
             }

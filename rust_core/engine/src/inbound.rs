@@ -213,26 +213,6 @@ impl Shard {
         }
     }
 
-    pub(crate) fn on_pubrel(&mut self, conn: &mut Connection, ack: &Ack<'_>) -> Verdict {
-        self.dispatcher.outlet.tally.count(Metric::PubrelReceived);
-        let released = self.with_window(conn, |_, _, state| {
-            let is_known = state.window.inbound_release(ack.packet_id);
-            (is_known, state.window.inbound_len())
-        });
-        let Some((is_known, open)) = released else {
-            return Verdict::Continue;
-        };
-        conn.open_qos2 = u16::try_from(open).unwrap_or(u16::MAX);
-        let reason = if is_known {
-            ReasonCode::Success
-        } else {
-            self.dispatcher.outlet.tally.count(Metric::PubrelMissed);
-            ReasonCode::PacketIdentifierNotFound
-        };
-        self.acknowledge(conn, &Packet::Pubcomp(Ack::new(ack.packet_id, reason))); // [MQTT5-4.3.3-11]
-        if conn.held.is_empty() { Verdict::Continue } else { self.let_go(conn) }
-    }
-
     /// Keeps a publication of a 3.x client until PUBRELs make room: they come behind it, so the socket is read on.
     fn hold(conn: &mut Connection, frame: &[u8]) -> Verdict {
         conn.held.extend_from_slice(frame);
@@ -301,16 +281,43 @@ impl Shard {
 
     /// Routes a publication of a client. The answer is what a 5.0 publisher is told.
     fn route(&mut self, conn: &Connection, publish: &Publish<'_>, topic: &str, frame: Option<&[u8]>) -> ReasonCode {
-        let Some(session) = conn.session() else {
+        let Some(inbound) = self.inbound(conn, publish, topic, frame) else {
             return ReasonCode::UnspecifiedError;
         };
-        let version = conn.version();
-        let properties = publish.properties.forwardable();
-        let is_plain = publish.properties.topic_alias.is_none()
+        if topic.as_bytes().first() == Some(&b'$') {
+            match self.special_topic(&inbound) {
+                Special::Ordinary => {}
+                Special::Done(reason) => return reason,
+            }
+        }
+        match self.dispatcher.dispatch(&self.hub, &inbound) {
+            Dispatched::Delivered => ReasonCode::Success,
+            Dispatched::NoSubscribers => ReasonCode::NoMatchingSubscribers,
+            Dispatched::InvalidTopic => ReasonCode::TopicNameInvalid,
+            Dispatched::Quota => ReasonCode::QuotaExceeded,
+        }
+    }
+
+    /// Whether a QoS 0 publication may be sent on as it came.
+    pub(crate) fn is_plain(&self, publish: &Publish<'_>) -> bool {
+        publish.properties.topic_alias.is_none()
             && publish.properties.message_expiry_s.is_none()
             && !publish.is_retain
-            && self.dispatcher.outlet.settings.message_expiry_ms == 0;
-        let inbound = Inbound {
+            && self.dispatcher.outlet.settings.message_expiry_ms == 0
+    }
+
+    /// A publication as it is routed; `None` when its session is another connection's by now.
+    pub(crate) fn inbound<'a>(
+        &self,
+        conn: &'a Connection,
+        publish: &Publish<'a>,
+        topic: &'a str,
+        frame: Option<&'a [u8]>,
+    ) -> Option<Inbound<'a>> {
+        let session = conn.session()?;
+        let version = conn.version();
+        let properties = publish.properties.forwardable();
+        Some(Inbound {
             topic,
             mount: conn.mount.as_ref(),
             namespace: session.namespace.as_ref(),
@@ -323,21 +330,8 @@ impl Shard {
             sender: Sender::Session(session),
             client_id: &session.client_id,
             is_loop_ignored: version != Version::V5 && self.dispatcher.outlet.settings.ignores_loop_deliver,
-            frame: frame.filter(|_| is_plain).map(|frame| (version, frame)),
-        };
-        if topic.as_bytes().first() == Some(&b'$') {
-            match self.special_topic(&inbound) {
-                Special::Ordinary => {}
-                Special::Done(reason) => return reason,
-            }
-        }
-        let hub = Arc::clone(&self.hub);
-        match self.dispatcher.dispatch(&hub, &inbound) {
-            Dispatched::Delivered => ReasonCode::Success,
-            Dispatched::NoSubscribers => ReasonCode::NoMatchingSubscribers,
-            Dispatched::InvalidTopic => ReasonCode::TopicNameInvalid,
-            Dispatched::Quota => ReasonCode::QuotaExceeded,
-        }
+            frame: frame.filter(|_| self.is_plain(publish)).map(|frame| (version, frame)),
+        })
     }
 
     /// Topics that begin with `$` and mean something to the broker.

@@ -3,14 +3,14 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use pybroker_core::codec::{Ack, Auth, Disconnect, Packet, Version};
+use pybroker_core::codec::{Auth, Disconnect, Packet, Version};
 use pybroker_core::reason::ReasonCode;
-use pybroker_core::session::Pubrec;
 
 use crate::connection::{Connection, Holder, Pending, Phase, Verdict};
 use crate::counters::Metric;
 use crate::events::{Cause, Event, FilterRequest};
 use crate::outbox::HARD_MARK;
+use crate::receipts::ReceiptKind;
 use crate::shard::{READ_BYTES, Shard};
 use crate::sys::{self, Transfer};
 use crate::transport::layers::LayerStatus;
@@ -234,15 +234,13 @@ impl Shard {
             match conn.decoder.decode(bytes.get(at..).unwrap_or_default()) {
                 Ok(None) => break,
                 Ok(Some((packet, used))) => {
-                    let frame = bytes.get(at..at + used).unwrap_or_default();
-                    at += used;
-                    packets += 1;
-                    messages += u64::from(matches!(packet, Packet::Publish(_)));
-                    self.trace_received(conn, &packet);
-                    verdict = self.on_packet(conn, packet, frame);
-                    if verdict == Verdict::Continue {
-                        verdict = self.charge(conn, used, matches!(frame.first(), Some(first) if first >> 4 == 3));
-                    }
+                    let is_message = matches!(packet, Packet::Publish(_));
+                    let (taken, n, outcome) =
+                        self.take_packets(conn, packet, bytes.get(at..).unwrap_or_default(), used);
+                    at += taken;
+                    packets += n;
+                    messages += if is_message { n } else { 0 };
+                    verdict = outcome;
                     if verdict != Verdict::Continue || self.has_refused_enough() {
                         break;
                     }
@@ -253,6 +251,7 @@ impl Shard {
                 }
             }
         }
+        self.settle_receipts(conn);
         self.note_received(conn, at, packets, messages);
         if let Some(gate) = conn.gate() {
             gate.settle();
@@ -260,6 +259,30 @@ impl Shard {
         self.answer(conn);
         self.dispatcher.outlet.tally.enter(None);
         (at, self.rest_after_refusals(conn, verdict))
+    }
+
+    /// Handles the packet that `bytes` begin with, and those behind it that make a series with it. Returns the bytes and
+    /// the number of packets that are done with.
+    fn take_packets(
+        &mut self,
+        conn: &mut Connection,
+        packet: Packet<'_>,
+        bytes: &[u8],
+        used: usize,
+    ) -> (usize, u64, Verdict) {
+        if let Packet::Publish(publish) = &packet
+            && conn.phase == Phase::Open
+            && let Some(done) = self.on_series(conn, publish, bytes, used)
+        {
+            return done;
+        }
+        let frame = bytes.get(..used).unwrap_or_default();
+        self.trace_received(conn, &packet);
+        let mut verdict = self.on_packet(conn, packet, frame);
+        if verdict == Verdict::Continue {
+            verdict = self.charge(conn, used, matches!(frame.first(), Some(first) if first >> 4 == 3));
+        }
+        (used, 1, verdict)
     }
 
     fn note_received(&mut self, conn: &mut Connection, bytes: usize, packets: u64, messages: u64) {
@@ -308,12 +331,15 @@ impl Shard {
     }
 
     fn on_packet(&mut self, conn: &mut Connection, packet: Packet<'_>, frame: &[u8]) -> Verdict {
+        if !matches!(packet, Packet::Puback(_) | Packet::Pubrec(_) | Packet::Pubrel(_) | Packet::Pubcomp(_)) {
+            self.settle_receipts(conn);
+        }
         match (conn.phase, packet) {
             (Phase::Open, Packet::Publish(publish)) => self.on_publish(conn, &publish, frame),
-            (Phase::Open, Packet::Puback(ack)) => self.on_puback(conn, &ack),
-            (Phase::Open, Packet::Pubrec(ack)) => self.on_pubrec(conn, &ack),
-            (Phase::Open, Packet::Pubrel(ack)) => self.on_pubrel(conn, &ack),
-            (Phase::Open, Packet::Pubcomp(ack)) => self.on_pubcomp(conn, &ack),
+            (Phase::Open, Packet::Puback(ack)) => self.on_receipt(conn, ReceiptKind::Puback, &ack),
+            (Phase::Open, Packet::Pubrec(ack)) => self.on_receipt(conn, ReceiptKind::Pubrec, &ack),
+            (Phase::Open, Packet::Pubrel(ack)) => self.on_receipt(conn, ReceiptKind::Pubrel, &ack),
+            (Phase::Open, Packet::Pubcomp(ack)) => self.on_receipt(conn, ReceiptKind::Pubcomp, &ack),
             (Phase::Open, Packet::Pingreq) => {
                 self.dispatcher.outlet.tally.count(Metric::PingreqReceived);
                 self.acks.extend_from_slice(&pybroker_core::codec::PINGRESP);
@@ -429,83 +455,35 @@ impl Shard {
         self.ask(conn, |conn, session| Event::Auth { conn, session, reason, method, data })
     }
 
-    fn on_puback(&mut self, conn: &mut Connection, ack: &Ack<'_>) -> Verdict {
-        self.dispatcher.outlet.tally.count(Metric::PubackReceived);
-        self.with_window(conn, |shard, session, state| {
-            shard.dispatcher.outlet.note_answer(session, state, ack.packet_id);
-            if state.window.on_puback(ack.packet_id).is_some() {
-                shard.dispatcher.outlet.tally.count(Metric::MessagesAcked);
-                shard.pump(session, state);
-            } else {
-                shard.dispatcher.outlet.tally.count(Metric::PubackMissed);
-            }
-        });
-        Verdict::Continue
-    }
-
-    fn on_pubrec(&mut self, conn: &mut Connection, ack: &Ack<'_>) -> Verdict {
-        self.dispatcher.outlet.tally.count(Metric::PubrecReceived);
-        let outcome = self.with_window(conn, |shard, session, state| {
-            shard.dispatcher.outlet.note_answer(session, state, ack.packet_id);
-            let outcome = state.window.on_pubrec(ack.packet_id, ack.reason.is_error());
-            if matches!(outcome, Pubrec::Ended(_)) {
-                shard.pump(session, state);
-            }
-            outcome
-        });
-        match outcome {
-            Some(Pubrec::Release) => {
-                self.acknowledge(conn, &Packet::Pubrel(Ack::new(ack.packet_id, ReasonCode::Success)));
-            }
-            Some(Pubrec::Unknown) => {
-                self.dispatcher.outlet.tally.count(Metric::PubrecMissed);
-                if !ack.reason.is_error() {
-                    let reason = ReasonCode::PacketIdentifierNotFound;
-                    self.acknowledge(conn, &Packet::Pubrel(Ack::new(ack.packet_id, reason)));
-                }
-            }
-            Some(Pubrec::Ended(_)) | None => {}
-        }
-        Verdict::Continue
-    }
-
-    fn on_pubcomp(&mut self, conn: &mut Connection, ack: &Ack<'_>) -> Verdict {
-        self.dispatcher.outlet.tally.count(Metric::PubcompReceived);
-        self.with_window(conn, |shard, session, state| {
-            if state.window.on_pubcomp(ack.packet_id) {
-                shard.dispatcher.outlet.tally.count(Metric::MessagesAcked);
-                shard.pump(session, state);
-            } else {
-                shard.dispatcher.outlet.tally.count(Metric::PubcompMissed);
-            }
-        });
-        Verdict::Continue
-    }
-
     /// Runs `act` on the session's state, if this connection still holds it.
     pub(crate) fn with_window<T>(
         &mut self,
         conn: &Connection,
         act: impl FnOnce(&mut Self, &Arc<crate::session::Session>, &mut crate::session::State) -> T,
     ) -> Option<T> {
-        let session = Arc::clone(conn.session()?);
+        let session = conn.session()?;
         let mut state = session.lock();
         if state.link.as_ref().is_none_or(|link| link.conn != conn.id) {
             return None;
         }
-        Some(act(self, &session, &mut state))
+        Some(act(self, session, &mut state))
     }
 
     /// Sends on what an acknowledgement made room for.
     pub(crate) fn pump(&mut self, session: &Arc<crate::session::Session>, state: &mut crate::session::State) {
-        let hub = Arc::clone(&self.hub);
-        if session.pump(state, &mut self.dispatcher.outlet, &hub.retained) {
+        if session.pump(state, &mut self.dispatcher.outlet, &self.hub.retained) {
             self.dispatcher.mark_dirty(session, state);
         }
     }
 
     /// Puts an acknowledgement behind the others of this batch.
     pub(crate) fn acknowledge(&mut self, conn: &Connection, packet: &Packet<'_>) {
+        self.put_answer(conn, packet);
+        self.bound_answers(conn);
+    }
+
+    /// The same while the session is locked; `bound_answers` follows when it is not any more.
+    pub(crate) fn put_answer(&mut self, conn: &Connection, packet: &Packet<'_>) {
         let metric = match packet {
             Packet::Puback(_) => Metric::PubackSent,
             Packet::Pubrec(_) => Metric::PubrecSent,
@@ -514,12 +492,13 @@ impl Shard {
         };
         pybroker_core::codec::encode(&mut self.acks, conn.version(), packet);
         self.count_sent(metric);
-        if self.acks.len() > HARD_MARK {
-            self.answer_in_parts(conn);
-        }
     }
 
-    fn answer_in_parts(&mut self, conn: &Connection) {
+    /// Hands over the answers of a batch before its end when there are very many.
+    pub(crate) fn bound_answers(&mut self, conn: &Connection) {
+        if self.acks.len() <= HARD_MARK {
+            return;
+        }
         let acks = std::mem::take(&mut self.acks);
         self.with_window(conn, |shard, _, state| {
             if let Some(link) = state.link.as_deref_mut() {

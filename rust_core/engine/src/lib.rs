@@ -1,7 +1,8 @@
 //! The engine: shards that own sockets, and the state they share.
 //!
-//! A PUBLISH walks: `intake` (bytes to packets) -> `authorizing` with `memo` (may it be?) -> `inbound` (QoS receipt) -> `dispatch` with `cache` (targets) ->
-//! `link` and `outbox` (bytes out). Everything else exists to open, decide and end connections. No Python here.
+//! A PUBLISH walks: `intake` (bytes to packets) -> `authorizing` with `memo` (may it be?) -> `inbound` with `receipts` and
+//! `series` (QoS, floods) -> `dispatch` with `cache` (targets) -> `link` and `outbox` (bytes out). Everything else exists to
+//! open, decide and end connections. No Python here.
 
 mod accepting;
 pub mod access;
@@ -32,9 +33,11 @@ pub mod outbox;
 mod pausing;
 pub mod publication;
 pub mod rate;
+mod receipts;
 pub mod retained;
 pub mod retirement;
 pub mod revocation;
+mod series;
 pub mod session;
 pub mod settings;
 pub mod shard;

@@ -220,17 +220,22 @@ impl Link {
         if let Some(throttle) = &mut self.throttle {
             throttle.pay(payload_bytes, out.now_ms);
         }
-        let tally = &mut out.tally;
-        self.traffic.sent_packets += 1;
-        self.traffic.sent_messages += 1;
-        tally.count(Metric::PacketsSent);
-        tally.count(Metric::PublishSent);
-        tally.count(Metric::MessagesSent);
-        tally.count(match qos {
+        self.count_publishes(&mut out.tally, qos, 1);
+    }
+
+    /// Counts `n` PUBLISH packets that were appended to the outbox.
+    pub(crate) fn count_publishes(&mut self, tally: &mut Tally, qos: QoS, n: u64) {
+        self.traffic.sent_packets += n;
+        self.traffic.sent_messages += n;
+        tally.add(Metric::PacketsSent, n);
+        tally.add(Metric::PublishSent, n);
+        tally.add(Metric::MessagesSent, n);
+        let metric = match qos {
             QoS::AtMostOnce => Metric::MessagesQos0Sent,
             QoS::AtLeastOnce => Metric::MessagesQos1Sent,
             QoS::ExactlyOnce => Metric::MessagesQos2Sent,
-        });
+        };
+        tally.add(metric, n);
     }
 
     /// Encodes any other packet of the server. Reason strings and user properties are left out where the client does

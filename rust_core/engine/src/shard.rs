@@ -19,6 +19,7 @@ use crate::limits::TokenBucket;
 use crate::link::ConnId;
 use crate::listener::Listener;
 use crate::outbox::Flushed;
+use crate::receipts::Receipt;
 use crate::sys::{self, Alarm, Poller};
 use crate::timer::Wheel;
 
@@ -65,6 +66,8 @@ pub struct Shard {
     pub(crate) refused_in_turn: usize,
     /// 1 while a batch is processed that a read has brought.
     pub(crate) reads: u64,
+    /// Acknowledgements of this batch that are not carried out yet.
+    pub(crate) receipts: Vec<Receipt>,
     pub(crate) plain: Vec<u8>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) poller: Poller,
@@ -112,6 +115,7 @@ impl Shard {
             refused: 0,
             refused_in_turn: 0,
             reads: 0,
+            receipts: Vec::new(),
             plain: Vec::new(),
             buffer: vec![0; READ_BYTES + 4096],
             poller,
@@ -278,7 +282,6 @@ impl Shard {
     }
 
     fn on_writable(&mut self, conn: &mut Connection) {
-        let hub = Arc::clone(&self.hub);
         let out = &mut self.dispatcher.outlet;
         let has_room = match &mut conn.holder {
             crate::connection::Holder::Own(link) => {
@@ -290,8 +293,10 @@ impl Shard {
             }
             crate::connection::Holder::Session(session) => {
                 let mut state = session.lock();
-                if state.link.as_ref().is_some_and(|link| link.conn == conn.id && link.unsent_bytes() > 0) {
-                    crate::dispatch::flush(&hub, session, &mut state, out);
+                // Every report names what holds, so one that data has come says there is room as well. What no socket
+                // has refused is flushed by the thread that wrote it, with all that it writes in its turn.
+                if state.link.as_ref().is_some_and(|link| link.conn == conn.id && link.blocked_since_ms.is_some()) {
+                    crate::dispatch::flush(&self.hub, session, &mut state, out);
                 }
                 state.link.as_ref().is_none_or(|link| link.has_room())
             }
@@ -486,13 +491,12 @@ impl Shard {
     fn pump_throttled(&mut self, id: ConnId) {
         let Some(conn) = self.take(id) else { return };
         if let Some(session) = conn.session().cloned() {
-            let hub = Arc::clone(&self.hub);
             let mut state = session.lock();
             if let Some(link) = state.link.as_deref_mut().filter(|link| link.conn == id) {
                 if let Some(throttle) = &mut link.throttle {
                     throttle.is_waiting = false;
                 }
-                crate::dispatch::flush(&hub, &session, &mut state, &mut self.dispatcher.outlet);
+                crate::dispatch::flush(&self.hub, &session, &mut state, &mut self.dispatcher.outlet);
             }
         }
         self.put(conn);
@@ -502,8 +506,7 @@ impl Shard {
         loop {
             let message = self.hub.delayed.lock().pop_due(self.now_ms());
             let Some(message) = message else { break };
-            let hub = Arc::clone(&self.hub);
-            self.dispatcher.dispatch(&hub, &message.inbound());
+            self.dispatcher.dispatch(&self.hub, &message.inbound());
         }
         self.dispatcher.outlet.tally.enter(None);
         self.schedule_delayed();

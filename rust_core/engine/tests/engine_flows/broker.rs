@@ -177,6 +177,17 @@ impl Client {
         self.send_with(|out| codec::encode_publish(out, Version::V311, &publish));
     }
 
+    /// Publishes in one write: topic, payload and QoS of each; packet ids count from 1.
+    pub fn publish_all<'a>(&mut self, publications: impl IntoIterator<Item = (&'a str, Vec<u8>, QoS)>) {
+        self.send_with(|out| {
+            for ((topic, payload, qos), n) in publications.into_iter().zip(1..) {
+                let packet_id = if qos == QoS::AtMostOnce { 0 } else { n };
+                let publish = PublishOut { topic, payload: &payload, qos, packet_id, ..PublishOut::default() };
+                codec::encode_publish(out, Version::V311, &publish);
+            }
+        });
+    }
+
     pub fn next_packet(&mut self) -> Received {
         loop {
             if let Some((packet, used)) = self.decoder.decode(&self.input).expect("the broker sends packets") {

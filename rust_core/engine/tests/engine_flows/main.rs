@@ -5,7 +5,8 @@ mod broker;
 use std::time::{Duration, Instant};
 
 use broker::{Broker, Received};
-use pybroker_core::codec::{self, Connect, QoS, Version};
+use pybroker_core::codec::{self, Ack, Connect, Disconnect, Packet, QoS, Version};
+use pybroker_core::reason::ReasonCode;
 use pybroker_engine::counters::Metric;
 
 fn unmounted(_: &str) -> &'static str {
@@ -39,6 +40,80 @@ fn messages_cross_shards_in_order() {
             assert_eq!(publish_of(subscriber.next_packet()), ("t/1".to_owned(), n.to_be_bytes().to_vec()));
         }
     }
+}
+
+#[test]
+fn publications_in_one_read_reach_each_kind_of_receiver_in_order_and_are_counted() {
+    let broker = Broker::start(2, |client_id| if client_id == "mounted" { "n1/" } else { "" });
+    let receiver = |client_id: &str, filter: &str| {
+        let mut client = broker.client(client_id, true);
+        client.subscribe(filter, QoS::AtLeastOnce);
+        assert_eq!(client.next_packet(), Received::Suback);
+        client
+    };
+    let mut plain = receiver("plain", "n1/t");
+    let mut mounted = receiver("mounted", "t");
+    let mut members = [receiver("m1", "$share/g/n1/t"), receiver("m2", "$share/g/n1/t")];
+    let mut publisher = receiver("publisher", "n1/#");
+    let numbered = |n: u16| ("n1/t", n.to_be_bytes().to_vec(), QoS::AtMostOnce);
+    let odd = [("n1/t", b"longer".to_vec(), QoS::AtMostOnce), ("n1/u", b"77".to_vec(), QoS::AtMostOnce)];
+    publisher.publish_all((0..200).map(numbered).chain(odd).chain((200..300).map(numbered)));
+    let expected = |topic: &str| {
+        let all = (0..200).map(numbered).chain([("n1/t", b"longer".to_vec(), QoS::AtMostOnce)]);
+        all.chain((200..300).map(numbered)).map(|(_, payload, _)| (topic.to_owned(), payload)).collect::<Vec<_>>()
+    };
+    let take = |client: &mut broker::Client, n| (0..n).map(|_| publish_of(client.next_packet())).collect::<Vec<_>>();
+    assert_eq!(take(&mut plain, 301), expected("n1/t"));
+    assert_eq!(take(&mut mounted, 301), expected("t"));
+    let own: Vec<_> = take(&mut publisher, 302).into_iter().filter(|(topic, _)| topic == "n1/t").collect();
+    assert_eq!(own, expected("n1/t"));
+    let shared = members.iter_mut().map(|member| {
+        member.socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        std::iter::from_fn(|| Some(member.next_packet()).filter(|received| *received != Received::Silence)).count()
+    });
+    assert_eq!(shared.sum::<usize>(), 301);
+    let counted = |metric| broker.engine.hub.counters.get(metric);
+    assert_eq!((counted(Metric::PublishReceived), counted(Metric::MessagesPublish)), (302, 302));
+    assert_eq!(counted(Metric::MessagesQos0Sent), 4 * 301 + 1);
+}
+
+#[test]
+fn acknowledgements_in_one_read_make_room_and_come_before_what_stands_behind_them() {
+    let broker = Broker::start(2, unmounted);
+    let mut subscriber = broker.client("s", false);
+    subscriber.subscribe("q", QoS::AtLeastOnce);
+    assert_eq!(subscriber.next_packet(), Received::Suback);
+    let mut publisher = broker.client("p", true);
+    publisher.publish_all((0..100u8).map(|n| ("q", vec![n], QoS::AtLeastOnce)));
+    let mut got = Vec::new();
+    while got.len() < 100 {
+        subscriber.socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        let packets =
+            std::iter::from_fn(|| Some(subscriber.next_packet()).filter(|packet| *packet != Received::Silence));
+        let ids: Vec<_> = packets
+            .map(|packet| match packet {
+                Received::Publish { packet_id, payload, .. } => (packet_id, payload),
+                other => panic!("a PUBLISH is expected: {other:?}"),
+            })
+            .collect();
+        assert!(!ids.is_empty(), "what was acknowledged makes room for more");
+        got.extend(ids.iter().map(|(_, payload)| payload[0]));
+        let is_over = got.len() == 100;
+        subscriber.send_with(|out| {
+            for (packet_id, _) in ids {
+                codec::encode(out, Version::V311, &Packet::Puback(Ack::new(packet_id, ReasonCode::Success)));
+            }
+            if is_over {
+                codec::encode(out, Version::V311, &Packet::Disconnect(Disconnect::new(ReasonCode::Success)));
+            }
+        });
+    }
+    assert_eq!(got, (0..100).collect::<Vec<_>>());
+    assert_eq!(subscriber.next_packet(), Received::Closed);
+    let mut again = broker.client("s", false);
+    again.socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+    assert_eq!(again.next_packet(), Received::Silence, "nothing is sent again");
+    assert_eq!(broker.engine.hub.counters.get(Metric::MessagesAcked), 100);
 }
 
 #[test]
