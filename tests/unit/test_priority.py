@@ -1,15 +1,40 @@
 """Which threads give way to which."""
 
+import ctypes
 import os
+import platform
+import struct
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pybroker._core import Engine
 from pybroker.priority import run_behind, step_back
+from tests.support.wire import eventually
 
 
 def priority() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+_SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
+_SCHED_ATTR = struct.Struct("=IIQiIQQQ")
+
+
+def turn_ns(thread: int) -> int:
+    """Return the turn on a core that a thread has asked for; 0: the system knows none."""
+    libc, found = ctypes.CDLL(None), ctypes.create_string_buffer(_SCHED_ATTR.size)
+    number = _SCHED_GETATTR[platform.machine()]
+    assert libc.syscall(number, thread, found, _SCHED_ATTR.size, 0) == 0
+    return int(_SCHED_ATTR.unpack(found.raw)[5])
+
+
+def shards() -> Iterator[int]:
+    for task in Path("/proc/self/task").iterdir():
+        if (task / "comm").read_text(encoding="ascii").startswith("shard-"):
+            yield int(task.name)
 
 
 def in_thread(times: int) -> int:
@@ -40,6 +65,20 @@ def test_a_system_that_refuses_leaves_the_thread_as_it_is(monkeypatch: pytest.Mo
     own = priority()
     monkeypatch.setattr(os, "setpriority", refuse)
     assert in_thread(1) == own
+
+
+@pytest.mark.skipif(platform.machine() not in _SCHED_GETATTR, reason="the number of the system call is not known here")
+async def test_shards_ask_for_shorter_turns_than_other_threads() -> None:
+    own = turn_ns(0)
+    if own == 0:
+        pytest.skip("Linux knows turns from 6.12 on")
+    engine = Engine(2, "n")
+    engine.start()
+    try:
+        await eventually(lambda: [turn_ns(thread) for thread in shards()] == [100_000] * 2)
+        assert turn_ns(0) == own > 100_000
+    finally:
+        engine.shutdown(0x8B, 0)
 
 
 async def test_work_behind_others_ends_its_thread_with_its_result_or_error() -> None:
