@@ -83,7 +83,12 @@ def explorer_routes(control: Control, rows: Sequence[Row]) -> list[BaseRoute]:
     async def on_page(request: Request) -> Response:
         return RedirectResponse(_PAGE, 308)
 
+    async def on_start(request: Request) -> Response:
+        # Not for ever: the dashboard will stand here.
+        return RedirectResponse(_PAGE, 307)
+
     return [
+        Route("/", on_start),
         Route("/api-docs", on_page),
         Route("/api-docs/index.html", on_page),
         Route("/api-docs/swagger.json", reader(lambda _: whole)),

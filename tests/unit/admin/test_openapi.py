@@ -78,6 +78,11 @@ async def test_old_addresses_lead_to_the_page(api: Api, path: str) -> None:
     assert (reply.status_code, reply.headers["location"]) == (308, "/api-spec.html")
 
 
+async def test_address_that_the_start_prints_leads_to_the_page(api: Api) -> None:
+    reply = await api.client.get("/")
+    assert (reply.status_code, reply.headers["location"]) == (307, "/api-spec.html")
+
+
 @pytest.mark.parametrize("name", ["html", "js", "css"])
 async def test_page_asks_nothing_of_the_internet(api: Api, name: str) -> None:
     reply = await api.client.get(f"/api-spec.{name}")
