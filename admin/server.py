@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from admin.http_protocol import protocol_with
-from pybroker.config.schema import HttpListener, HttpsListener
+from pybroker.config.schema import Bind, HttpListener, HttpsListener
 from pybroker.errors import BrokerError
 
 
@@ -23,10 +23,13 @@ class HttpServer:
     Args:
         app: answers the requests.
         settings: where to listen, and the certificate of an HTTPS listener.
+        is_hardened: plain HTTP on a bare port is for this machine only.
     """
 
-    def __init__(self, app: Starlette, settings: HttpListener) -> None:
+    def __init__(self, app: Starlette, settings: HttpListener, *, is_hardened: bool = False) -> None:
         self._settings = settings
+        is_for_this_machine = is_hardened and settings.bind.is_bare and not isinstance(settings, HttpsListener)
+        self._where = Bind("127.0.0.1", settings.bind.port) if is_for_this_machine else settings.bind
         self._scheme = "https" if isinstance(settings, HttpsListener) else "http"
         self._socket: socket.socket | None = None
         config = uvicorn.Config(
@@ -62,7 +65,7 @@ class HttpServer:
         Raises:
             BrokerError: the certificate cannot be used, or the address is in use or may not be bound.
         """
-        where = self._settings.bind
+        where = self._where
         try:
             self._config.load()
             _limit_versions(self._config.ssl, self._settings)

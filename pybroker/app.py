@@ -285,7 +285,7 @@ class Broker:
         listeners = self._config.dashboard.listeners
         for settings in (listeners.http, listeners.https):
             if settings.bind.port:
-                server = HttpServer(app, settings)
+                server = HttpServer(app, settings, is_hardened=self._config.security_profile == "hardened")
                 self._start_http_listener(stack, supervisor, server)
                 if files := server.certificate_files:
                     certificates.watch(OWN_CERTIFICATE, server.listener_id, files, server.reload_certificate)

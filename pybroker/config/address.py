@@ -19,15 +19,20 @@ class Bind(Value):
     Args:
         host: literal IPv4 or IPv6 address, without brackets.
         port: 0 to 65535; 0 lets the system choose (for the dashboard: off).
+        is_bare: whether a port was written and no address; it makes no difference to what is equal.
     """
 
-    __slots__ = ("host", "port")
+    __slots__ = ("host", "is_bare", "port")
 
     host: str
     port: int
+    is_bare: bool
 
-    def __init__(self, host: str, port: int) -> None:
-        super().__init__(host, port)
+    def __init__(self, host: str, port: int, *, is_bare: bool = False) -> None:
+        super().__init__(host, is_bare, port)
+
+    def _parts(self) -> tuple[object, ...]:
+        return self.host, self.port
 
     @classmethod
     def parse(cls, value: object) -> Self:
@@ -44,7 +49,7 @@ class Bind(Value):
             raise ValueError("an address is a port or a text such as 127.0.0.1:1883")
         if not re.fullmatch(r"[0-9]{1,5}", port_text) or int(port_text) > 65535:
             raise ValueError("a port is 0 to 65535")
-        return cls(cls._literal(host), int(port_text))
+        return cls(cls._literal(host), int(port_text), is_bare=not host)
 
     @staticmethod
     def _literal(host: str) -> str:

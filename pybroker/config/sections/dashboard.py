@@ -14,7 +14,9 @@ from pybroker.config.units import Duration
 class HttpListener(Section, frozen=True):
     """Plain HTTP."""
 
-    bind: Annotated[Bind, key("Where to listen; port 0: off.")] = Bind("127.0.0.1", 18083)
+    bind: Annotated[
+        Bind, key("Where to listen; port 0: off. A bare port in the hardened profile: for this machine only.")
+    ] = Bind("127.0.0.1", 18083)
     num_acceptors: Annotated[int, key("Accepted for files of EMQX.", low=1, high=65535)] = 8
     max_connections: Annotated[int, key("Connections at a time.", low=1)] = 512
     backlog: Annotated[int, key("Connections that may wait to be accepted.", low=1, high=65535)] = 1024

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from admin.http_protocol import HEAD_TIMEOUT_S, LimitedProtocol, protocol_with
 from admin.server import HttpServer
-from pybroker.config.schema import HttpListener
+from pybroker.config.schema import Bind, HttpListener
 from pybroker.config.units import Duration
 
 SEND_TIMEOUT_S = 7.0
@@ -112,6 +112,18 @@ def test_server_takes_the_limits_of_its_listener() -> None:
     config = HttpServer(Starlette(), settings)._config
     assert (config.backlog, config.limit_concurrency) == (7, 9)
     assert getattr(config.http, "send_timeout_s", None) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("bind", "is_hardened", "host"),
+    [("0", True, "127.0.0.1"), (":0", True, "127.0.0.1"), ("0", False, "0.0.0.0"), ("0.0.0.0:0", True, "0.0.0.0")],
+)
+def test_bare_port_of_the_hardened_profile_is_for_this_machine(bind: str, is_hardened: bool, host: str) -> None:
+    server = HttpServer(Starlette(), HttpListener(bind=Bind.parse(bind)), is_hardened=is_hardened)
+    try:
+        assert server.bind().startswith(f"{host}:")
+    finally:
+        server.close()
 
 
 def test_nothing_is_looked_at_after_the_end(parts: Parts) -> None:

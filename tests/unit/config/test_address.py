@@ -22,7 +22,9 @@ from pybroker.config.address import AccessRule, Bind, KeepaliveProbe
     ],
 )
 def test_bind_is_read(value: object, host: str, port: int) -> None:
-    assert Bind.parse(value) == Bind(host, port)
+    bind = Bind.parse(value)
+    assert bind == Bind(host, port)
+    assert bind.is_bare is (str(value).strip().rpartition(":")[0] == "")
 
 
 @pytest.mark.parametrize(
