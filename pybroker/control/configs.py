@@ -13,7 +13,7 @@ import msgspec
 from pybroker.config.patch import Patched
 from pybroker.config.render import render
 from pybroker.config.schema import Config
-from pybroker.control.configuration import Configuration
+from pybroker.control.configuration import Configuration, warn_of_inert
 from pybroker.control.plane import Plane
 from pybroker.errors import BrokerError, ConfigError, Refused
 from pybroker.plane.settings import by_zone, connect_settings, engine_settings, subscribe_settings
@@ -90,6 +90,7 @@ class Configs:
             except BrokerError:
                 await self._follow(patched.config, before)
                 raise
+        warn_of_inert(patched)
         return patched
 
     async def _follow(self, before: Config, after: Config) -> None:

@@ -8,14 +8,18 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from pybroker.config import patch
 from pybroker.config.keys import Section, keys_of
 from pybroker.config.patch import Patched
 from pybroker.config.render import render_value, split
-from pybroker.config.schema import Config
+from pybroker.config.schema import Config, is_inert
 from pybroker.persistence.records import SettingRecord
 from pybroker.persistence.sqlite import Database
 from pybroker.persistence.table import RecordTable, apply
+
+logger = structlog.get_logger(__name__)
 
 SOURCE = "changes by the API"
 """What errors name as the origin of a stored change."""
@@ -90,8 +94,17 @@ async def open_configuration(database: Database, config: Config) -> Configuratio
     await settings.load()
     stored = settings.get(_STORED)
     if stored is not None:
-        config = patch.apply(config, stored.value, source=SOURCE).config
+        patched = patch.apply(config, stored.value, source=SOURCE)
+        warn_of_inert(patched)
+        config = patched.config
     return Configuration(config, database, settings)
+
+
+def warn_of_inert(patched: Patched) -> None:
+    """Log each key that was changed though it has no effect yet."""
+    for path in patched.changed:
+        if is_inert(path):
+            logger.warning("setting_without_effect", key=path)
 
 
 def _stored_values(patched: Patched) -> Iterable[tuple[tuple[str, ...], object]]:

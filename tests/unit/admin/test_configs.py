@@ -1,10 +1,12 @@
 """The configuration over the API: shown, changed with immediate effect, kept over a restart."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from pybroker.control.configs import MAX_HOCON_BYTES
 from tests.support.admin import Api, config_with, open_api
@@ -49,6 +51,22 @@ async def test_hocon_is_accepted_and_answered_with_nothing(api: Api) -> None:
     assert (reply.status_code, reply.content) == (200, b"")
     mqtt = api.control.configuration.current.mqtt
     assert (mqtt.max_inflight, mqtt.max_topic_levels) == (7, 9)
+
+
+async def test_keys_without_effect_are_told_when_they_are_changed_and_at_each_start(tmp_path: Path) -> None:
+    config = config_with(tmp_path)
+    told = [{"event": "setting_without_effect", "key": "retainer.allow_never_expire", "log_level": "warning"}]
+
+    def inert(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        return [line for line in lines if line["event"] == "setting_without_effect"]
+
+    async with open_api(config) as api:
+        with structlog.testing.capture_logs() as lines:
+            assert (await put(api, {"retainer": {"allow_never_expire": False, "enable": False}})).status_code == 200
+        assert inert(lines) == told
+    with structlog.testing.capture_logs() as lines:
+        async with open_api(config):
+            assert inert(lines) == told
 
 
 async def test_keys_that_need_a_restart_are_named(api: Api) -> None:
