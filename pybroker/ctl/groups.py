@@ -102,9 +102,11 @@ def _run(command: Command, as_json: bool, given: dict[str, Any], open_folder: Op
     arguments = {parameter.name: _value(command, parameter, given[parameter.name]) for parameter in command.parameters}
     try:
         result = _ask(folder, command, {name: value for name, value in arguments.items() if value is not None})
-    except Refused as error:
-        if as_json:
+    except (Refused, client.Unreachable) as error:
+        if as_json and isinstance(error, Refused):
             print_json({"error": error.message, "code": error.code})
+        elif as_json:
+            print_json({"error": str(error), "code": "SERVICE_UNAVAILABLE"})
         raise
     if as_json:
         print_json(result)

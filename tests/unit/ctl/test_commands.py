@@ -340,6 +340,13 @@ def test_without_a_broker_the_next_step_is_told(tmp_path: Path, capsys: Capture)
     assert lines[2].startswith("next: start the broker with: pybroker serve")
 
 
+@pytest.mark.parametrize("words", [("status", "--json"), ("api_keys", "list")])
+def test_without_a_broker_scripts_get_an_error_as_json(tmp_path: Path, capsys: Capture, words: tuple[str, ...]) -> None:
+    assert run(["ctl", "--data", str(tmp_path), *words]) == ExitCode.BROKER
+    error = json.loads(capsys.readouterr().out)
+    assert (error["code"], error["error"][:14]) == ("SERVICE_UNAVAILABLE", "no broker runs")
+
+
 @pytest.mark.parametrize(
     "words", [["nope"], ["clients", "show"], ["clients", "list", "--limit", "x"], ["log", "level", "loud"]]
 )
