@@ -43,7 +43,8 @@ def read_rows(text: str) -> Iterator[Row]:
         if text.find('"', at, stop) < 0:
             record = text[at:stop]
             if record.strip(_BLANK):
-                yield Row(line, [_unguard(cell.strip(_BLANK)) for cell in record.split(",")])
+                cells = [cell.strip(_BLANK) for cell in record.split(",")]
+                yield Row(line, [*map(_unguard, cells)] if "'" in record else cells)
             at, line = stop + 1, line + 1
             continue
         row, behind = _read_quoted(text, at, line)

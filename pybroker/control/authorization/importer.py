@@ -143,7 +143,7 @@ class RuleImporter:
             await asyncio.to_thread(let_go, updates)
         else:
             self.progress = ImportProgress(stage="storing", total=total)
-            await self._book.commit(updates)
+            await self._book.store(updates)
         return ImportReport(
             total=sheet.total,
             success=0 if is_refused else plan.created,

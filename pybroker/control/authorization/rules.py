@@ -250,7 +250,7 @@ class RuleBook:
             await asyncio.to_thread(self._check_sizes, updates, max_rules)
         else:
             self._check_sizes(updates, max_rules)
-        await self._apply(updates)
+        await self.store(updates)
 
     def _check_absent(self, updates: Updates) -> None:
         """Raise what `create` raises; called while the lists cannot change."""
@@ -273,13 +273,14 @@ class RuleBook:
             raise Refused("EXCEED_LIMIT", f"too many rules in all: {self.lists.total + growth}, limit {self.limit}")
 
     async def _remove_all(self, namespaces: Sequence[str | None]) -> None:
-        await self._apply(await asyncio.to_thread(self._removal, namespaces))
+        await self.store(await asyncio.to_thread(self._removal, namespaces))
 
     def _removal(self, namespaces: Sequence[str | None]) -> dict[Principal, Rules | None]:
         """Return updates that remove every list of some namespaces; called while the lists cannot change."""
         return {one: None for namespace in namespaces for one in self.lists.principals_of(namespace)}
 
-    async def _apply(self, updates: Updates) -> None:
+    async def store(self, updates: Updates) -> None:
+        """Do what `commit` does with lists of which it is known that they are not too long."""
         if len(updates) > _MANY:
             changes = await asyncio.to_thread(self.lists.changes, updates)
         else:

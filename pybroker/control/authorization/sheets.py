@@ -3,7 +3,7 @@
 One row is one rule of a client id or a user name; rules of all users have no rows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Any, Literal, NamedTuple
 
@@ -145,7 +145,7 @@ def read_csv(content: bytes, namespace: str | None, kind: NamedKind | None, now_
         raise UnreadableSheet(RowError(line=header.line, field="", code="INVALID_VALUE", message=header.problem))
     columns = list(header.cells)
     _check_header(columns, header.line, kind)
-    reader = _Reader(namespace, kind, now_ms)
+    reader = _Reader(namespace, kind, now_ms, columns)
     for row in rows:
         if row.problem:
             reader.refuse(row.line, "", "INVALID_VALUE", row.problem)
@@ -201,14 +201,21 @@ def _items(content: bytes) -> Iterator[dict[str, Any]]:
 class _Reader:
     """Rows of one file, read one by one."""
 
-    def __init__(self, namespace: str | None, kind: NamedKind | None, now_ms: int) -> None:
+    def __init__(
+        self,
+        namespace: str | None,
+        kind: NamedKind | None,
+        now_ms: int,
+        columns: Collection[str] = (*REQUIRED, *OPTIONAL),
+    ) -> None:
         self._namespace = namespace
         self._kind = kind
         self._now_ms = now_ms
         self._total = 0
         self._rows: list[SheetRow] = []
         self._errors: list[RowError] = []
-        # What has been made of the cells that most rows share.
+        # The cells that most rows share, by name, and what has been made of them.
+        self._shared = [name for name in ("action", "access", *OPTIONAL) if name in columns]
         self._known: dict[tuple[str | None, ...], _Terms] = {}
 
     def sheet(self) -> Sheet:
@@ -222,10 +229,9 @@ class _Reader:
         """Read one row; cells that are missing are empty."""
         self._count()
         principal = self._principal(line, cells)
-        get = cells.get
-        key = (get("action"), get("access"), get("retain"), get("qos"), *map(get, CONDITIONS))
+        key = tuple(map(cells.get, self._shared))
         terms = self._known.get(key) or self._terms(line, cells, key)
-        topic = get("topic")
+        topic = cells.get("topic")
         if not topic:
             self._fail(line, "topic", "MISSING_VALUE", "must not be empty")
         elif principal is not None and terms is not None:
