@@ -18,7 +18,7 @@ from pybroker.control.namespaces.kicker import Kicker
 from pybroker.control.namespaces.managed import ManagedNamespaces
 from pybroker.control.namespaces.pages import Cursor, KeyPage, cut, page_of
 from pybroker.control.plane import Plane
-from pybroker.errors import BrokerError, Refused
+from pybroker.errors import BrokerError, Refused, StoreError
 from pybroker.events import QuotaCrossing
 from pybroker.namespaces.registry import Tenant, first_client_ids
 from pybroker.persistence.records import NamespaceRecord, PrincipalKind
@@ -164,7 +164,7 @@ class Tenancy:
         await self._remove(name)
         tenant = self._tenants.known(name)
         if tenant is not None and tenant.session_count:
-            self.kicker.start_last(tenant, lambda: self._finish(name))
+            self.kicker.start_last(tenant, lambda: self._finish_later(name))
         elif not self.kicker.is_running(name):
             await self._finish(name)
         for quota in ("max_sessions", "max_conn_rate", *_CORE_QUOTAS):
@@ -225,6 +225,13 @@ class Tenancy:
         """Drop what the sessions of a deleted namespace have left, and free its name."""
         await self.managed.clear(name)
         await self.managed.lift(name)
+
+    async def _finish_later(self, name: str) -> None:
+        """Finish a deletion that nobody waits for any more; where it fails, the tombstone stays."""
+        try:
+            await self._finish(name)
+        except StoreError as error:
+            logger.error("namespace_removal_failed", namespace=name, reason=str(error))
 
     def _get(self, name: str) -> Tenant:
         tenant = self._tenants.known(name)

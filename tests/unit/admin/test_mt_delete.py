@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from pybroker._core import CLOSE_KICKED
 from pybroker.errors import StoreError
@@ -142,3 +143,23 @@ async def test_session_that_is_kicked_is_not_prolonged_by_a_last_disconnect(api:
     close(api, client, expiry_s=3_600)
     await api.control.tenancy.kicker.settle()
     assert len(api.control.plane.registry) == 0
+
+
+async def test_name_that_could_not_be_freed_in_the_background_is_freed_by_deleting_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(name: str) -> None:
+        raise StoreError("disk is full")
+
+    managed = api.control.tenancy.managed
+    client = add_client(api.control, "c", namespace="a")
+    with monkeypatch.context() as patched, structlog.testing.capture_logs() as lines:
+        patched.setattr(managed, "lift", fail)
+        assert (await call(api, "DELETE", "/mt/ns/a"))[0] == 204
+        close(api, client)
+        await api.control.tenancy.kicker.settle()
+    assert "namespace_removal_failed" in [line["event"] for line in lines]
+    message = {"code": "BAD_REQUEST", "message": "namespace_being_deleted"}
+    assert await call(api, "POST", "/mt/ns/a") == (400, message)
+    assert (await call(api, "DELETE", "/mt/ns/a"))[0] == 204
+    assert (await call(api, "POST", "/mt/ns/a"))[0] == 204
