@@ -1,5 +1,7 @@
 """The life of sessions: resume, take-over, expiry; and when wills are sent. Time is moved by hand."""
 
+import contextlib
+
 import pytest
 
 from pybroker._core import CLOSE_KICKED, CLOSE_NORMAL, CLOSE_STALE, CLOSE_TAKEN_OVER, CLOSE_TCP, CLOSE_WITH_WILL
@@ -174,6 +176,26 @@ def test_wills_are_kept_under_the_namespace_of_their_client(plane: Plane) -> Non
     plane.close(1, 0, CLOSE_TAKEN_OVER)
     plane.close(2)
     assert plane.engine.will_namespaces == ["n1", "n1"]
+
+
+@pytest.mark.parametrize(("forgotten", "is_sent"), [("n1", 0), ("n2", 1)])
+def test_will_that_a_remote_source_judges_is_not_sent_once_its_namespace_has_gone(
+    plane: Plane, forgotten: str, is_sent: int
+) -> None:
+    plane.namespaces.tenant = Namespace("n1")
+    plane.authorizer.slow = {"will"}
+    plane.connect(1, FakeConnect(will=FakeWill()))
+    plane.close(1)
+    plane.sessions.forget_wills(Namespace(forgotten))
+    with contextlib.suppress(StopIteration):
+        plane.spawned.pop().send(None)
+    assert len(plane.wills) == is_sent
+
+
+def test_session_that_ends_with_its_connection_is_not_prolonged_by_its_goodbye(plane: Plane) -> None:
+    plane.connect(1)
+    plane.close(1, cause=CLOSE_NORMAL, expiry_s=60)
+    assert not plane.has_session()
 
 
 @spec("MQTT5-3.1.2-8", "MQTT3-3.1.2-8", row=54)
