@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from admin.middleware.errors import json_response
 from admin.schemas.publish import Message, NotPublished, Published
+from admin.slices import in_slices
 from admin.table import Access, Call, NoQuery, Row
 from pybroker.control.door import Control
 from pybroker.control.publish import IMPLEMENTATION_ERROR, NO_MATCHING_SUBSCRIBERS, Outcome
@@ -30,12 +31,13 @@ async def publish_many(call: Call[list[Message], NoQuery]) -> Response:
     outcomes = await _publish(call.control, call.body)
     statuses = {_status(outcome) for outcome in outcomes}
     if 400 in statuses:
-        return json_response([_shown(outcome) for outcome in outcomes if _status(outcome) == 400], 400)
-    return json_response([_shown(outcome) for outcome in outcomes], 200 if statuses == {200} else 202)
+        bad = [outcome for outcome in outcomes if _status(outcome) == 400]
+        return json_response(await in_slices(bad, _shown), 400)
+    return json_response(await in_slices(outcomes, _shown), 200 if statuses == {200} else 202)
 
 
 async def _publish(control: Control, messages: list[Message]) -> list[Outcome]:
-    outgoing = [message.outgoing() for message in messages]
+    outgoing = await in_slices(messages, Message.outgoing)
     decoded = [message for message in outgoing if message is not None]
     if len(decoded) < len(messages):
         return [_BAD_ENCODING if message is None else Outcome() for message in outgoing]

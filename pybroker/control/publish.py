@@ -24,7 +24,7 @@ TOPIC_NAME_INVALID = 0x90
 QUOTA_EXCEEDED = 0x97
 
 BATCH = 100
-"""Messages that are published before the loop gets its turn."""
+"""Messages that are judged, or published, before the loop gets its turn."""
 
 _DELAYED = re.compile(r"\$delayed/(\d{1,10})/(.+)", re.DOTALL)
 _MAX_DELAY_S = 4_294_967  # EMQX's bound: 2^32 - 1 ms
@@ -85,8 +85,13 @@ class Publisher:
         Raises:
             Refused: `BAD_REQUEST`: a property cannot be encoded.
         """
-        faults = [self._judge(message) for message in messages]
-        properties = [_encode(message) for message in messages]
+        faults: list[Outcome | None] = []
+        properties: list[bytes] = []
+        for index, message in enumerate(messages, 1):
+            faults.append(self._judge(message))
+            properties.append(_encode(message))
+            if index % BATCH == 0:
+                await asyncio.sleep(0)
         if any(faults):
             return [fault or Outcome() for fault in faults]
         outcomes = []

@@ -1,12 +1,15 @@
 """Publishing one message and many."""
 
+import asyncio
 import base64
 from pathlib import Path
 
 import httpx
 import pytest
 
+from admin.slices import SLICE
 from pybroker.config.load import load
+from pybroker.control.publish import BATCH
 from tests.support.admin import Api, add_client, config_with, open_api
 
 
@@ -130,6 +133,19 @@ async def test_one_bad_message_of_a_bulk_stops_all(api: Api, bad: object) -> Non
     assert reply.status_code == 400
     assert len(reply.json()) == 1
     assert received(api, slot) == []
+
+
+@pytest.mark.parametrize("topic", ["t", "t/#"])
+async def test_long_bulk_gives_the_loop_its_turns(api: Api, topic: str) -> None:
+    auth = await api.log_in()
+    task = asyncio.create_task(api.call("POST", "/publish/bulk", [{"topic": topic, "payload": ""}] * 5_000, auth=auth))
+    turns = 0
+    while not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert task.result().status_code == (202 if topic == "t" else 400)
+    # 50 pauses while they are judged, and 10 where they become messages and where the answers are made.
+    assert turns > 5_000 / BATCH + 2 * 5_000 / SLICE
 
 
 async def test_empty_bulk_is_a_bad_request(api: Api) -> None:
