@@ -10,9 +10,11 @@ it is within is proven only where the whole interval is.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,10 @@ _SOURCE = "/api/v5/authorization/sources/built_in_database"
 _HITS = "emqx_authorization_cache_hit"
 _JUDGED = 0.9
 """Messages of which a kept verdict was used, at least; the first of each client has none yet."""
+_SETTLED_S = 2.0
+_LOOK_S = 0.05
+_RESTING = 0.3
+"""A process rests if it uses less than this part of a core."""
 _TRIES = 3
 """A span of a crowded machine may pass without a delivery; it is taken again."""
 _OF_ALL = 100
@@ -211,6 +217,7 @@ class Bench:
         if way.has_rules is not None:
             setting = json.dumps({"type": "built_in_database", "enable": way.has_rules}).encode()
             beside.Api(self._api_port).call("PUT", _SOURCE, self._token, setting)
+            settle(lambda: _cpu_s(self._running.pid))
         for _ in range(_TRIES):
             before = counters.read(self._api_port, [_HITS])
             report = self._load(scenario, way)
@@ -236,6 +243,25 @@ class Bench:
         if scenario.load.get("qos", 0) and report["balance"]["lost"]:
             raise LoadFailedError(f"{report['balance']['lost']} messages were lost: {scenario.name}")
         return report
+
+
+def settle(cpu_s: Callable[[], float]) -> None:
+    """Wait until a process rests: what a switch of rules leaves to do is no cost of the next messages.
+
+    Args:
+        cpu_s: the time that it has used so far.
+    """
+    deadline, before = time.monotonic() + _SETTLED_S, cpu_s()
+    while time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        if (now := cpu_s()) - before < _RESTING * _LOOK_S:
+            return
+        before = now
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def judge(median: float, high: float, bound: float, pairs: int) -> Judgement:

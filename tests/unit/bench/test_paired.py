@@ -100,3 +100,11 @@ def test_span_without_a_delivery_is_taken_again_but_not_for_ever(monkeypatch: py
     assert _Idle(2)._span(_SCENARIO, paired.Way("w"))["cost"] == 2.0
     with pytest.raises(LoadFailedError, match="nothing was delivered in 3 spans: fanin-qos0, w"):
         _Idle(3)._span(_SCENARIO, paired.Way("w"))
+
+
+def test_span_begins_only_when_the_broker_rests_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    used = iter([0.0, 0.05, 0.1, 0.1])
+    paired.settle(lambda: next(used))
+    assert len(slept) == 3
