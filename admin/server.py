@@ -30,6 +30,8 @@ class HttpServer:
         self._settings = settings
         is_for_this_machine = is_hardened and settings.bind.is_bare and not isinstance(settings, HttpsListener)
         self._where = Bind("127.0.0.1", settings.bind.port) if is_for_this_machine else settings.bind
+        if settings.inet6 and settings.bind.is_bare:
+            self._where = Bind("::1" if is_for_this_machine else "::", settings.bind.port)
         self._scheme = "https" if isinstance(settings, HttpsListener) else "http"
         self._socket: socket.socket | None = None
         config = uvicorn.Config(
@@ -68,7 +70,7 @@ class HttpServer:
         where = self._where
         try:
             self._config.load()
-            _limit_versions(self._config.ssl, self._settings)
+            _refine(self._config.ssl, self._settings)
         except (OSError, ssl.SSLError) as error:
             reason = (error.strerror or str(error)).lower()
             raise BrokerError(
@@ -79,6 +81,8 @@ class HttpServer:
         listening = socket.socket(family, socket.SOCK_STREAM)
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, self._settings.ipv6_v6only)
             listening.bind((where.host, where.port))
             listening.listen(self._settings.backlog)
         except OSError as error:
@@ -98,7 +102,8 @@ class HttpServer:
         if not isinstance(self._settings, HttpsListener):
             return ()
         options = self._settings.ssl_options
-        return tuple(file for file in (options.certfile, options.keyfile, options.cacertfile) if file)
+        files = (options.certfile, options.keyfile, options.cacertfile, options.crlfile)
+        return tuple(file for file in files if file)
 
     def reload_certificate(self) -> bool:
         """Read the certificate again, for connections that are opened from now on.
@@ -116,6 +121,8 @@ class HttpServer:
                 one.load_cert_chain(options.certfile, options.keyfile or None)
                 if options.cacertfile:
                     one.load_verify_locations(options.cacertfile)
+                if options.crlfile:
+                    one.load_verify_locations(options.crlfile)
         except (OSError, ssl.SSLError) as error:
             raise ValueError(f"{options.certfile}: {(error.strerror or str(error)).lower()}") from None
         return True
@@ -150,13 +157,20 @@ def _tls(settings: HttpListener) -> dict[str, Any]:
     }
 
 
-def _limit_versions(context: ssl.SSLContext | None, settings: HttpListener) -> None:
-    """Offer the configured versions of TLS; 1.2 and 1.3 are all there are."""
+def _refine(context: ssl.SSLContext | None, settings: HttpListener) -> None:
+    """Do what uvicorn has no option for: offer the configured versions of TLS, 1.2 and 1.3, and read revocations.
+
+    Raises:
+        OSError, ssl.SSLError: the revocations cannot be read.
+    """
     if context is None or not isinstance(settings, HttpsListener):
         return
-    versions = settings.ssl_options.versions
-    context.minimum_version = ssl.TLSVersion.TLSv1_2 if "tlsv1.2" in versions else ssl.TLSVersion.TLSv1_3
-    context.maximum_version = ssl.TLSVersion.TLSv1_3 if "tlsv1.3" in versions else ssl.TLSVersion.TLSv1_2
+    options = settings.ssl_options
+    context.minimum_version = ssl.TLSVersion.TLSv1_2 if "tlsv1.2" in options.versions else ssl.TLSVersion.TLSv1_3
+    context.maximum_version = ssl.TLSVersion.TLSv1_3 if "tlsv1.3" in options.versions else ssl.TLSVersion.TLSv1_2
+    if options.crlfile:
+        context.load_verify_locations(options.crlfile)
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
 
 
 class _Server(uvicorn.Server):

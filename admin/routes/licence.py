@@ -12,14 +12,20 @@ from admin.schemas.licence import (
     UpdateLicenceSettings,
 )
 from admin.table import Access, Call, NoBody, NoQuery, Row
-from pybroker.control.licence import Watermarks
+from pybroker.control.licence import Licence
 from pybroker.control.timestamp import render_s
+from pybroker.errors import Refused
 
 _TAG = "License"
 
 
-def _settings(marks: Watermarks) -> LicenceSettings:
-    return LicenceSettings(connection_low_watermark=f"{marks.low:g}%", connection_high_watermark=f"{marks.high:g}%")
+def _settings(licence: Licence) -> LicenceSettings:
+    marks = licence.watermarks
+    return LicenceSettings(
+        connection_low_watermark=f"{marks.low:g}%",
+        connection_high_watermark=f"{marks.high:g}%",
+        high_watermark_timezone=licence.timezone,
+    )
 
 
 async def show_licence(call: Call[NoBody, NoQuery]) -> LicenceInfo:
@@ -35,14 +41,21 @@ async def use_key(call: Call[LicenceKey, NoQuery]) -> LicenceInfo:
 
 async def show_settings(call: Call[NoBody, NoQuery]) -> LicenceSettings:
     """Return the watermarks."""
-    return _settings(call.control.licence.watermarks)
+    return _settings(call.control.licence)
 
 
 async def update_settings(call: Call[UpdateLicenceSettings, NoQuery]) -> LicenceSettings:
     """Change the watermarks."""
     licence, body = call.control.licence, call.body
-    before = _settings(licence.watermarks)
-    after = _settings(await licence.set_watermarks(body.connection_low_watermark, body.connection_high_watermark))
+    if body.high_watermark_timezone not in (None, licence.timezone):
+        raise Refused(
+            "BAD_REQUEST",
+            "high_watermark_timezone is the configuration's license.high_watermark_timezone: "
+            f"{body.high_watermark_timezone!r}",
+        )
+    before = _settings(licence)
+    await licence.set_watermarks(body.connection_low_watermark, body.connection_high_watermark)
+    after = _settings(licence)
     call.note_change(before, after)
     return after
 

@@ -52,15 +52,15 @@ class LicenceSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     connection_low_watermark: str
     connection_high_watermark: str
-    high_watermark_timezone: Literal["system"] = "system"
+    high_watermark_timezone: str
 
 
 class UpdateLicenceSettings(Body, frozen=True, kw_only=True):
-    """Watermarks; one that is missing returns to its default."""
+    """Watermarks; one that is missing returns to its default. The time zone is configured, and may only be repeated."""
 
     connection_low_watermark: str = "75%"
     connection_high_watermark: str = "80%"
-    high_watermark_timezone: Literal["system"] = "system"
+    high_watermark_timezone: str | None = None
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):

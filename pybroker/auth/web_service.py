@@ -99,6 +99,7 @@ class WebService:
             self._query += fields
         self._headers = [(name.lower(), Template(value, context)) for name, value in settings.headers.items()]
         self._media_type = _media_type(settings)
+        self._extensions = sent_with(settings.ssl)
         self._is_closing, self._pending = False, 0
         self.is_connected = True
         self._client = httpx.AsyncClient(
@@ -141,6 +142,7 @@ class WebService:
                 question.target,
                 headers=[(name.encode(), value.encode()) for name, value in question.headers],
                 content=question.body or None,
+                extensions=self._extensions,
             )
             self.is_connected = True
             return Answer(reply.status_code, _fields_of(reply))
@@ -178,6 +180,12 @@ def tls_context(options: HttpSslOptions) -> ssl.SSLContext | bool:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def sent_with(options: HttpSslOptions) -> dict[str, str]:
+    """Return the extensions of every request: the name that TLS asks for and verifies, if it is not the host."""
+    name = options.server_name_indication
+    return {"sni_hostname": name} if options.enable and name else {}
 
 
 def _split(settings: WebServiceSettings) -> tuple[str, str]:

@@ -119,6 +119,15 @@ def _unavailable(config: Config) -> Iterator[ConfigError]:
             "psk_authentication.enable",
             "found true, allowed: false; the TLS of this broker has no pre-shared keys, use client certificates",
         )
+    dashboard = config.dashboard.listeners
+    for name, listener in (("http", dashboard.http), ("https", dashboard.https)):
+        if listener.proxy_header:
+            # Passed over, every request of the proxy would be a malformed one, without a word why.
+            yield ConfigError(
+                f"dashboard.listeners.{name}.proxy_header",
+                "found true, allowed: false; the HTTP listeners do not read the PROXY protocol, let the proxy set "
+                "X-Forwarded-For",
+            )
 
 
 def _order_of_numbers(config: Config) -> Iterator[ConfigError]:

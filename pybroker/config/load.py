@@ -11,7 +11,8 @@ import msgspec
 
 from pybroker.config.checks import find_problems
 from pybroker.config.decode import Decoder, Given, Tree, grow, merge
-from pybroker.config.schema import Config, is_inert
+from pybroker.config.inert import inert_keys
+from pybroker.config.schema import Config
 from pybroker.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "PYBROKER__"
@@ -64,7 +65,7 @@ def load(file: str | Path | None = None, env: Mapping[str, str] | None = None, s
         problems += [_with_source(problem, decoder.sources) for problem in find_problems(config)]
     if problems or not isinstance(config, Config):
         raise ConfigError.join(problems)
-    return Loaded(config=config, sources=decoder.sources, warnings=tuple(_warnings(decoder.sources)))
+    return Loaded(config=config, sources=decoder.sources, warnings=tuple(_warnings(config, decoder.sources)))
 
 
 def _read_file(file: Path) -> Tree:
@@ -131,6 +132,12 @@ def _with_source(problem: ConfigError, sources: Mapping[str, str]) -> ConfigErro
     return problem
 
 
-def _warnings(sources: Mapping[str, str]) -> list[str]:
-    """Return one line for each key that was set though it has no effect yet."""
-    return [f"{source}: {path}: has no effect yet" for path, source in sources.items() if is_inert(path)]
+def _warnings(config: Config, sources: Mapping[str, str]) -> list[str]:
+    """Return one line with all keys that were set away from their defaults though they do nothing."""
+    keys = [f"{path} ({_source_of(path, sources)})" for path in inert_keys(config)]
+    return [f"accepted for compatibility, without effect: {', '.join(keys)}"] if keys else []
+
+
+def _source_of(path: str, sources: Mapping[str, str]) -> str:
+    """Return what has set a key, or the list that it stands in."""
+    return sources.get(path) or sources.get(path.partition("[")[0], "default")

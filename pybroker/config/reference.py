@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from pybroker.config.inert import reason_of
 from pybroker.config.keys import QUANTITIES, Key, Section, keys_of
 from pybroker.config.render import render_value, to_toml
-from pybroker.config.schema import Config, is_inert
+from pybroker.config.schema import Config
 
 PAGE = Path("docs/reference/config.md")
 """Where the page stands in the repository."""
@@ -45,8 +46,9 @@ a listener that is there by default is switched off by `enable = false`. Paths a
 | percentage | `"75%"` or a number from 0 to 1 | 1 is 100 % |
 
 Words such as `"infinity"` or `"disabled"` are texts. Notes: *restart*: a change takes effect at the next start;
-*secret*: never shown; *no effect yet*: accepted and checked, but its feature comes with a later version. Every key is
-there since 0.1.0 unless its notes say otherwise.
+*secret*: never shown; *without effect*: accepted for compatibility and checked, but nothing follows from it, and why;
+who sets it away from its default is told so at the start and by `pybroker check`. Every key is there since 0.1.0 unless
+its notes say otherwise.
 """
 
 _TYPE_NAMES: Mapping[Any, str] = {
@@ -101,10 +103,11 @@ def _below(key: Key, path: str, seen: dict[type[Section], str]) -> Iterator[str]
 
 def _row(key: Key, section: str) -> str:
     path = _join(section, key.name)
+    reason = reason_of(re.sub(r"\[\]( \([^)]*\))?", "", path))
     notes = [
         "restart" if key.rules.needs_restart else "",
         "secret" if key.rules.is_secret else "",
-        "no effect yet" if is_inert(re.sub(r"\[\]( \([^)]*\))?", "", path)) else "",
+        f"without effect: {reason}" if reason is not None else "",
         f"since {key.rules.since}" if key.rules.since != "0.1.0" else "",
     ]
     cells = [

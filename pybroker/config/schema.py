@@ -1,8 +1,8 @@
 """The whole configuration: one frozen struct, the single source for file, environment, `--set`, API and reference page.
 
-Sections stand in `pybroker.config.sections`; this module puts them together, re-exports what other parts need, and says
-which keys have no effect yet. A key that holds a quantity is a number in its type's unit (`Duration`: ms, `ByteSize`:
-bytes); `None` is the key's word, such as `infinity`.
+Sections stand in `pybroker.config.sections`; this module puts them together and re-exports what other parts need. A key
+that holds a quantity is a number in its type's unit (`Duration`: ms, `ByteSize`: bytes); `None` is the key's word, such
+as `infinity`. Which keys are accepted and do nothing says `pybroker.config.inert`.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,6 @@ from pybroker.config.sections.observe import (
 from pybroker.config.units import ByteRate, ByteSize, Duration, Percent, Rate
 
 __all__ = [
-    "INERT",
     "AccessRule",
     "AnyListener",
     "Bind",
@@ -93,7 +92,6 @@ __all__ = [
     "WsListener",
     "WssListener",
     "Zone",
-    "is_inert",
     "listener_id",
 ]
 
@@ -205,64 +203,3 @@ class Config(Section, frozen=True):
         if self.has_authentication:
             return self.allow_anonymous is True
         return self.allow_anonymous is not False
-
-
-INERT: tuple[str, ...] = (
-    "listeners.*.*.acceptors",
-    "zones.*.mqtt.idle_timeout",
-    "zones.*.mqtt.max_packet_size",
-    "zones.*.mqtt.max_topic_levels",
-    "zones.*.mqtt.max_topic_alias",
-    "zones.*.mqtt.retain_available",
-    "zones.*.mqtt.shared_subscription_strategy",
-    "zones.*.mqtt.ignore_loop_deliver",
-    "zones.*.mqtt.strict_mode",
-    "zones.*.mqtt.keepalive_multiplier",
-    "zones.*.mqtt.retry_interval",
-    "zones.*.mqtt.message_expiry_interval",
-    "zones.*.mqtt.max_inflight",
-    "zones.*.mqtt.receive_maximum",
-    "zones.*.mqtt.max_awaiting_rel",
-    "zones.*.mqtt.await_rel_timeout",
-    "zones.*.mqtt.max_mqueue_len",
-    "zones.*.mqtt.max_mqueue_bytes",
-    "zones.*.mqtt.mqueue_overflow",
-    "zones.*.mqtt.mqueue_store_qos0",
-    "zones.*.mqtt.mqueue_priorities",
-    "zones.*.mqtt.mqueue_default_priority",
-    "zones.*.mqtt.upgrade_qos",
-    "retainer.msg_expiry_interval_override",
-    "retainer.allow_never_expire",
-    "retainer.delivery_rate",
-    "retainer.max_publish_rate",
-    "retainer.backend",
-    "dashboard.listeners.http.num_acceptors",
-    "dashboard.listeners.http.inet6",
-    "dashboard.listeners.http.ipv6_v6only",
-    "dashboard.listeners.http.proxy_header",
-    "dashboard.listeners.https.num_acceptors",
-    "dashboard.listeners.https.inet6",
-    "dashboard.listeners.https.ipv6_v6only",
-    "dashboard.listeners.https.proxy_header",
-    "dashboard.listeners.https.ssl_options.crlfile",
-    "dashboard.sso",
-    "log.audit.time_offset",
-    "log.audit.timestamp_format",
-    "prometheus.push_gateway",
-    "prometheus.collectors",
-    "prometheus.latency_buckets",
-)
-"""Keys, or sections of them, that are accepted but have no effect yet; `*` stands for one name. A feature that arrives
-deletes its rows."""
-
-
-def is_inert(path: str) -> bool:
-    """Return whether the key at a dotted path has no effect yet."""
-    parts = path.split(".")
-    return any(_covers(pattern.split("."), parts) for pattern in INERT)
-
-
-def _covers(pattern: list[str], parts: list[str]) -> bool:
-    return len(pattern) <= len(parts) and all(
-        wanted in ("*", part) for wanted, part in zip(pattern, parts, strict=False)
-    )

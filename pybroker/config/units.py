@@ -20,6 +20,11 @@ _BYTES_PER_UNIT = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "
 _SIZE = re.compile(r"([0-9]+)\s*([A-Za-z]{0,2})")
 _RATE = re.compile(r"([0-9]+)\s*(b|kb|mb|gb)?(?:/([0-9]*)(ms|[smhd]))?", re.IGNORECASE)
 
+TIME_OFFSET = "system|utc|[+-](0[0-9]|1[0-4]):[0-5][0-9]"
+"""Pattern of keys that name a time zone."""
+
+TIME_OFFSET_HINT = '"system", "utc" or an offset such as "+05:30"'
+
 
 class Value:
     """Base of values that have parts: equal and hashed by them, and not to be changed.

@@ -16,10 +16,11 @@ import msgspec
 import structlog
 
 from pybroker.clock import Clock
+from pybroker.config.sections.observe import LogAudit
 from pybroker.control import audit_chain
 from pybroker.control.audit_chain import AuditRecord, AuditVerdict
 from pybroker.control.configuration import Configuration
-from pybroker.control.timestamp import render_us
+from pybroker.control.timestamp import render_us, zone_of
 from pybroker.errors import Refused, StoreError
 from pybroker.persistence.sqlite import LARGEST_INTEGER, Database
 
@@ -90,7 +91,7 @@ class AuditLog:
         if self._file is None:
             folder = self._configuration.current.node.data_dir
             path = Path(settings.path) if settings.path else Path(folder, "log", "audit.log")
-            self._file = _AuditFile(path, settings.rotation_size or 0, settings.rotation_count)
+            self._file = _AuditFile(path, settings)
         self._file.write(record)
 
     async def append_command(self, words: Sequence[str], duration_ms: int = 0) -> None:
@@ -140,11 +141,11 @@ class AuditLog:
 class _AuditFile:
     """Lines of JSON, written by a thread; a full disk loses lines here but not in the table."""
 
-    def __init__(self, path: Path, max_bytes: int, backups: int) -> None:
+    def __init__(self, path: Path, settings: LogAudit) -> None:
         self._thread = ThreadPoolExecutor(1, "audit-file")
         self._path = path
-        self._max_bytes = max_bytes
-        self._backups = backups
+        self._settings = settings
+        self._zone = zone_of(settings.time_offset)
         self._handler: RotatingFileHandler | None = None
 
     def write(self, record: AuditRecord) -> None:
@@ -156,14 +157,19 @@ class _AuditFile:
             self._handler.close()
 
     def _write(self, record: AuditRecord) -> None:
-        fields = msgspec.to_builtins({"time": render_us(record.created_us), **msgspec.structs.asdict(record)})
+        is_epoch = self._settings.timestamp_format == "epoch"
+        time = record.created_us if is_epoch else render_us(record.created_us, self._zone)
+        fields = msgspec.to_builtins({"time": time, **msgspec.structs.asdict(record)})
         # As in the log: what is not printable ASCII leaves as escapes, so that no name can break or reorder a line.
         line = json.dumps(fields, separators=(",", ":")).replace("\x7f", "\\u007f")
         with suppress(OSError):
             if self._handler is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._handler = RotatingFileHandler(
-                    self._path, maxBytes=self._max_bytes, backupCount=self._backups, encoding="utf-8"
+                    self._path,
+                    maxBytes=self._settings.rotation_size or 0,
+                    backupCount=self._settings.rotation_count,
+                    encoding="utf-8",
                 )
             self._handler.emit(logging.makeLogRecord({"msg": line}))
 

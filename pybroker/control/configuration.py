@@ -6,15 +6,17 @@ start they are put over those again, so that what an operator has changed holds 
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import structlog
 
 from pybroker.config import patch
+from pybroker.config.inert import inert_keys
 from pybroker.config.keys import Section, keys_of
 from pybroker.config.patch import Patched
 from pybroker.config.render import render_value, split
-from pybroker.config.schema import Config, is_inert
+from pybroker.config.schema import Config
 from pybroker.persistence.records import SettingRecord
 from pybroker.persistence.sqlite import Database
 from pybroker.persistence.table import RecordTable, apply
@@ -101,10 +103,11 @@ async def open_configuration(database: Database, config: Config) -> Configuratio
 
 
 def warn_of_inert(patched: Patched) -> None:
-    """Log each key that was changed though it has no effect yet."""
-    for path in patched.changed:
-        if is_inert(path):
-            logger.warning("setting_without_effect", key=path)
+    """Log, in one line, the keys that a change has set away from their defaults though they do nothing."""
+    touched = {stem for path in patched.changed for stem in accumulate(path.split("."), "{}.{}".format)}
+    keys = [path for path in inert_keys(patched.config) if path.partition("[")[0] in touched]
+    if keys:
+        logger.warning("settings_without_effect", keys=keys)
 
 
 def _stored_values(patched: Patched) -> Iterable[tuple[tuple[str, ...], object]]:

@@ -14,7 +14,7 @@ import msgspec
 from pybroker.clock import Clock
 from pybroker.config.schema import Percent
 from pybroker.control.configuration import Configuration
-from pybroker.control.timestamp import render_s
+from pybroker.control.timestamp import render_s, zone_of
 from pybroker.errors import Refused
 from pybroker.persistence.records import SettingRecord
 from pybroker.persistence.sqlite import Database
@@ -106,6 +106,11 @@ class Licence:
         configured = self._configuration.current.license
         return Watermarks(low=configured.connection_low_watermark, high=configured.connection_high_watermark)
 
+    @property
+    def timezone(self) -> str:
+        """Where days and months of the peaks begin, as configured."""
+        return self._configuration.current.license.high_watermark_timezone
+
     def use_key(self, key: str) -> None:
         """Take a licence key; there is only one, and it changes nothing.
 
@@ -156,7 +161,7 @@ class Licence:
 
     async def _keep_peak(self, count: int) -> None:
         now_s = self._clock.wall_s()
-        day = render_s(now_s)[:10]
+        day = render_s(now_s, zone_of(self.timezone))[:10]
         changed: dict[str, list[Peak]] = {}
         is_new = False
         names: dict[Period, str] = {"daily": day, "monthly": day[:7]}

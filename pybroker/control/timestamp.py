@@ -1,6 +1,6 @@
 """Times as the API writes them: RFC 3339 with the offset of this machine, and back."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from pybroker.errors import Refused
 
@@ -16,9 +16,9 @@ _LATEST_S = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(seconds=1)
 """First and last second of the years 1 to 9999, in UTC."""
 
 
-def render_s(seconds: int) -> str:
-    """Return wall seconds as text, to the second."""
-    return _local(seconds * 1_000_000).isoformat(timespec="seconds")
+def render_s(seconds: int, zone: tzinfo | None = None) -> str:
+    """Return wall seconds as text, to the second; `zone` as `zone_of` returns it."""
+    return _local(seconds * 1_000_000, zone).isoformat(timespec="seconds")
 
 
 def render_ms(ms: int) -> str:
@@ -26,9 +26,17 @@ def render_ms(ms: int) -> str:
     return _local(ms * 1_000).isoformat(timespec="milliseconds")
 
 
-def render_us(us: int) -> str:
-    """Return wall microseconds as text, to the microsecond."""
-    return _local(us).isoformat(timespec="microseconds")
+def render_us(us: int, zone: tzinfo | None = None) -> str:
+    """Return wall microseconds as text, to the microsecond; `zone` as `zone_of` returns it."""
+    return _local(us, zone).isoformat(timespec="microseconds")
+
+
+def zone_of(offset: str) -> tzinfo | None:
+    """Return the time zone that a checked configuration names: `system` (`None`), `utc`, or such as `+05:30`."""
+    if offset in ("system", "utc"):
+        return None if offset == "system" else UTC
+    size = timedelta(hours=int(offset[1:3]), minutes=int(offset[4:]))
+    return timezone(-size if offset[0] == "-" else size)
 
 
 def parse_us(value: str | int, field: str) -> int:
@@ -67,11 +75,11 @@ def parse_expiry_s(value: str | int, field: str) -> int | None:
     return None if value == INFINITY else parse_us(value, field) // 1_000_000
 
 
-def _local(us: int) -> datetime:
-    """Return a time with the offset of this machine, or in UTC where the offset leads out of the years 1 to 9999."""
+def _local(us: int, zone: tzinfo | None = None) -> datetime:
+    """Return a time in a zone, `None`: this machine's; in UTC where the offset leads out of the years 1 to 9999."""
     seconds, rest = divmod(us, 1_000_000)
     moment = datetime.fromtimestamp(min(max(seconds, _EARLIEST_S), _LATEST_S), UTC).replace(microsecond=rest)
     try:
-        return moment.astimezone()
+        return moment.astimezone(zone)
     except (OverflowError, ValueError):
         return moment

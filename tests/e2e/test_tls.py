@@ -2,13 +2,9 @@
 
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from tests.support.broker import Broker, BrokerStartError, Setting, Settings
 from tests.support.certificates import Authority, KeyPair
@@ -144,7 +140,7 @@ async def test_revoked_certificate_is_refused(
 ) -> None:
     revoked, good = certificates.client("revoked"), certificates.client("good")
     crlfile = tmp_path / "crl.pem"
-    crlfile.write_bytes(_revocation_list(certificates, revoked))
+    crlfile.write_bytes(certificates.revocation_list(revoked))
     settings: Settings = tls_settings(
         server_pair, cacertfile=str(certificates.cacertfile), crlfile=str(crlfile), verify="verify_peer"
     )
@@ -197,20 +193,3 @@ def _tls(client: WireClient) -> ssl.SSLObject:
     found = client.stream.tls
     assert found is not None
     return found
-
-
-def _revocation_list(authority: Authority, revoked: KeyPair) -> bytes:
-    issuer = x509.load_pem_x509_certificate(authority.cacertfile.read_bytes())
-    key = serialization.load_pem_private_key(authority.private_key, None)
-    assert isinstance(key, EllipticCurvePrivateKey)
-    serial = x509.load_pem_x509_certificate(revoked.certfile.read_bytes()).serial_number
-    now = datetime.now(UTC)
-    entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - timedelta(hours=1)).build()
-    builder = x509.CertificateRevocationListBuilder(issuer.subject, now - timedelta(hours=1), now + timedelta(days=1))
-    builder = builder.add_revoked_certificate(entry).add_extension(x509.CRLNumber(1), critical=False)
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-    return (
-        builder.add_extension(identifier, critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )

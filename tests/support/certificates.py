@@ -2,9 +2,13 @@
 
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 __all__ = ["Authority", "KeyPair"]
 
@@ -41,6 +45,24 @@ class Authority:
             f"{common_name}@client.test", common_name=common_name, organization_name=organization
         )
         return self._write(certificate, file_name or common_name)
+
+    def revocation_list(self, revoked: KeyPair) -> bytes:
+        """Return a list in PEM that revokes one certificate."""
+        issuer = x509.load_pem_x509_certificate(self.cacertfile.read_bytes())
+        key = serialization.load_pem_private_key(self.private_key, None)
+        assert isinstance(key, EllipticCurvePrivateKey)
+        serial = x509.load_pem_x509_certificate(revoked.certfile.read_bytes()).serial_number
+        now = datetime.now(UTC)
+        begin, end = now - timedelta(hours=1), now + timedelta(days=1)
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(begin).build()
+        builder = x509.CertificateRevocationListBuilder(issuer.subject, begin, end)
+        builder = builder.add_revoked_certificate(entry).add_extension(x509.CRLNumber(1), critical=False)
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        return (
+            builder.add_extension(identifier, critical=False)
+            .sign(key, hashes.SHA256())
+            .public_bytes(serialization.Encoding.PEM)
+        )
 
     def client_context(self, pair: KeyPair | None = None) -> ssl.SSLContext:
         """Return a context that trusts this authority and shows `pair`, if given."""

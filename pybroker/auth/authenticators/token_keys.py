@@ -15,7 +15,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey, import_key
 
 from pybroker.auth.judgement import Spawn
-from pybroker.auth.web_service import tls_context
+from pybroker.auth.web_service import sent_with, tls_context
 from pybroker.config.sections.access import JwtAuthenticator
 
 logger = structlog.get_logger(__name__)
@@ -98,6 +98,7 @@ class FetchedKeys:
             transport=transport,
             trust_env=False,
         )
+        self._extensions = sent_with(settings.ssl)
         self._keys: tuple[Key, ...] | None = None
         self._failures = 0
         self._spawn: Spawn | None = None
@@ -125,7 +126,7 @@ class FetchedKeys:
     async def refresh(self) -> None:
         """Fetch once."""
         try:
-            reply = await self._client.get(self._url)
+            reply = await self._client.get(self._url, extensions=self._extensions)
             reply.raise_for_status()
             if len(reply.content) > _MAX_BYTES:
                 raise ValueError("key set is too large")

@@ -25,7 +25,7 @@ class HttpListener(Section, frozen=True):
     )
     inet6: Annotated[bool, key("Listen on IPv6 where `bind` is a plain port.")] = False
     ipv6_v6only: Annotated[bool, key("Do not accept IPv4 on an IPv6 address.")] = False
-    proxy_header: Annotated[bool, key("Expect a PROXY protocol header.")] = False
+    proxy_header: Annotated[bool, key("Expect a PROXY protocol header; not available here.")] = False
 
 
 class HttpsListener(HttpListener, frozen=True):

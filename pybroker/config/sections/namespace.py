@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from pybroker.config.keys import Section, key
-from pybroker.config.units import Percent
+from pybroker.config.units import TIME_OFFSET, TIME_OFFSET_HINT, Percent
 
 
 class MultiTenancy(Section, frozen=True):
@@ -38,4 +38,6 @@ class LicenseSettings(Section, frozen=True):
     connection_quota: Annotated[int, key("Sessions at which the alarm counts 100 %; 0: no quota.", low=0)] = 0
     connection_low_watermark: Annotated[Percent, key("The alarm ends below it.")] = Percent(75)
     connection_high_watermark: Annotated[Percent, key("The alarm is raised above it.")] = Percent(80)
-    high_watermark_timezone: Annotated[str, key("Time zone of the daily and monthly peaks.")] = "system"
+    high_watermark_timezone: Annotated[
+        str, key("Time zone of the daily and monthly peaks.", pattern=TIME_OFFSET, hint=TIME_OFFSET_HINT)
+    ] = "system"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import field
 
 from pybroker.config.keys import Section, key
-from pybroker.config.units import ByteSize, Duration, Rate
+from pybroker.config.units import TIME_OFFSET, TIME_OFFSET_HINT, ByteSize, Duration, Rate
 
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 LogFormatter = Literal["text", "json"]
@@ -37,15 +37,20 @@ class LogAudit(Section, frozen=True):
     """Record of what operators did."""
 
     enable: Annotated[bool, key("Whether it is kept.")] = False
-    path: Annotated[str, key("The file; empty: `log/audit.log` in the data folder.")] = ""
-    rotation_count: Annotated[int, key("Old files that are kept.", low=1, high=128)] = 10
-    rotation_size: Annotated[ByteSize | None, key("Size at which a new file is begun.", low=1024, word="infinity")] = (
-        ByteSize(50 << 20)
-    )
+    path: Annotated[str, key("The file; empty: `log/audit.log` in the data folder.", needs_restart=True)] = ""
+    rotation_count: Annotated[int, key("Old files that are kept.", low=1, high=128, needs_restart=True)] = 10
+    rotation_size: Annotated[
+        ByteSize | None, key("Size at which a new file is begun.", low=1024, word="infinity", needs_restart=True)
+    ] = ByteSize(50 << 20)
     cache_size: Annotated[int, key("Newest records that the API shows.", low=10, high=30_000)] = 5_000
     ignore_high_frequency_request: Annotated[bool, key("Leave out publish, subscribe and the like.")] = True
-    time_offset: Annotated[str, key("Time zone of the file.", pattern="system|utc|[+-][0-9]{2}:[0-9]{2}")] = "system"
-    timestamp_format: Annotated[Literal["auto", "epoch", "rfc3339"], key("Times in the file.")] = "auto"
+    time_offset: Annotated[
+        str, key("Time zone of the file.", pattern=TIME_OFFSET, hint=TIME_OFFSET_HINT, needs_restart=True)
+    ] = "system"
+    timestamp_format: Annotated[
+        Literal["auto", "epoch", "rfc3339"],
+        key("Times in the file: `epoch` in microseconds, else as text.", needs_restart=True),
+    ] = "auto"
 
 
 class LogSettings(Section, frozen=True):

@@ -165,6 +165,23 @@ async def test_lines_of_the_file_are_json(tmp_path: Path) -> None:
     assert [json.loads(line)["source"] for line in lines] == ["a\nb"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "time"),
+    [
+        ({"time_offset": "utc"}, "2026-01-01T00:00:00.000000+00:00"),
+        ({"time_offset": "-03:30", "timestamp_format": "rfc3339"}, "2025-12-31T20:30:00.000000-03:30"),
+        ({"timestamp_format": "epoch"}, 1_767_225_600_000_000),
+    ],
+)
+async def test_times_of_the_file_are_written_as_configured(
+    tmp_path: Path, fields: dict[str, Any], time: str | int
+) -> None:
+    async with open_api(config_with(tmp_path, log=_enabled(**fields))) as api:
+        await api.call("POST", "/login", {"username": "a", "password": "x"})
+    (line,) = (tmp_path / "log" / "audit.log").read_text().splitlines()
+    assert json.loads(line)["time"] == time
+
+
 async def _fill(folder: Path) -> None:
     async with open_api(config_with(folder, log=_enabled())) as api:
         for number in range(5):

@@ -55,14 +55,14 @@ async def test_hocon_is_accepted_and_answered_with_nothing(api: Api) -> None:
 
 async def test_keys_without_effect_are_told_when_they_are_changed_and_at_each_start(tmp_path: Path) -> None:
     config = config_with(tmp_path)
-    told = [{"event": "setting_without_effect", "key": "retainer.allow_never_expire", "log_level": "warning"}]
+    told = [{"event": "settings_without_effect", "keys": ["retainer.delivery_rate"], "log_level": "warning"}]
 
     def inert(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        return [line for line in lines if line["event"] == "setting_without_effect"]
+        return [line for line in lines if line["event"] == "settings_without_effect"]
 
     async with open_api(config) as api:
         with structlog.testing.capture_logs() as lines:
-            assert (await put(api, {"retainer": {"allow_never_expire": False, "enable": False}})).status_code == 200
+            assert (await put(api, {"retainer": {"delivery_rate": "5/s", "enable": False}})).status_code == 200
         assert inert(lines) == told
     with structlog.testing.capture_logs() as lines:
         async with open_api(config):

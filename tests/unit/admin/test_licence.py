@@ -64,6 +64,18 @@ async def test_peaks_of_days_and_months_are_kept(api: Api) -> None:
     assert (monthly["count"], monthly["data"][0]["period"], monthly["data"][0]["high_watermark"]) == (1, "2026-01", 9)
 
 
+@pytest.mark.parametrize(("zone", "day"), [("-01:00", "2025-12-31"), ("utc", "2026-01-01"), ("+14:00", "2026-01-01")])
+async def test_days_of_peaks_begin_in_the_configured_zone(tmp_path: Path, zone: str, day: str) -> None:
+    async with open_api(config_with(tmp_path, license=LicenseSettings(high_watermark_timezone=zone))) as api:
+        await api.control.licence.check()
+        assert [peak.period for peak in api.control.licence.peaks("daily")] == [day]
+        auth = await api.log_in()
+        assert (await api.call("GET", "/license/setting", auth=auth)).json()["high_watermark_timezone"] == zone
+        other = await api.call("PUT", "/license/setting", {"high_watermark_timezone": "+03:00"}, auth=auth)
+        assert (other.status_code, other.json()["code"]) == (400, "BAD_REQUEST")
+        assert (await api.call("PUT", "/license/setting", {"high_watermark_timezone": zone}, auth=auth)).is_success
+
+
 async def test_namespaced_administrator_reads_and_does_not_write(api: Api) -> None:
     boss = await api.add_user("boss", "ns:a::administrator")
     assert (await api.call("GET", "/license", auth=boss)).status_code == 200

@@ -36,6 +36,29 @@ def test_certificate_that_cannot_be_read_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (HttpSslOptions(enable=True, server_name_indication="login.test"), "login.test"),
+        (HttpSslOptions(enable=True), None),
+        (HttpSslOptions(server_name_indication="login.test"), None),
+    ],
+)
+async def test_tls_asks_for_the_configured_name(options: HttpSslOptions, name: str | None) -> None:
+    asked: list[object] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.extensions.get("sni_hostname"))
+        return httpx.Response(204)
+
+    service = WebService(settings(ssl=options), LOGIN, httpx.MockTransport(answer))
+    question = service.question({}, {})
+    assert question is not None
+    await service.ask(question)
+    assert asked == [name]
+    await service.aclose()
+
+
+@pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"url": "ftp://login/"}, "url: must begin with"),

@@ -67,6 +67,13 @@ def test_pre_shared_keys_are_refused_with_what_to_use_instead() -> None:
     assert "client certificates" in text
 
 
+@pytest.mark.parametrize("listener", ["http", "https"])
+def test_proxy_header_of_the_dashboard_is_refused_with_what_to_use_instead(listener: str) -> None:
+    text = refusal(f"dashboard.listeners.{listener}.proxy_header=true")
+    assert f"dashboard.listeners.{listener}.proxy_header: found true" in text
+    assert "X-Forwarded-For" in text
+
+
 @pytest.mark.parametrize(
     ("option", "taken"),
     [

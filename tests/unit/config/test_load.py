@@ -111,9 +111,19 @@ def test_lists_of_sections_take_their_kind(file: Path) -> None:
     assert isinstance(scram, ScramAuthenticator)
 
 
-def test_keys_without_effect_are_named(file: Path) -> None:
-    file.write_text('[retainer]\ndelivery_rate = "5/s"\n[mqtt]\nmax_inflight = 3\n')
-    assert load(file).warnings == (f"{file}: retainer.delivery_rate: has no effect yet",)
+def test_keys_without_effect_are_named_in_one_line(file: Path) -> None:
+    file.write_text(
+        '[retainer]\ndelivery_rate = "5/s"\n[mqtt]\nmax_inflight = 3\n'
+        '[[authentication]]\nmechanism = "jwt"\nsecret = "s"\npool_size = 9\n'
+    )
+    loaded = load(file, sets=['prometheus.collectors={mnesia="enabled"}'])
+    keys = f"retainer.delivery_rate ({file}), authentication[0].pool_size ({file}), prometheus.collectors (--set)"
+    assert loaded.warnings == (f"accepted for compatibility, without effect: {keys}",)
+
+
+def test_keys_without_effect_at_their_defaults_are_not_told(file: Path) -> None:
+    file.write_text('[listeners.tcp.default]\nacceptors = 16\n[retainer]\ndelivery_rate = "1000/s"\n')
+    assert load(file).warnings == ()
 
 
 # What is refused, and how it reads.

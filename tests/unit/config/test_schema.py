@@ -8,7 +8,7 @@ import pytest
 from pybroker.config.keys import Key, Section, keys_of
 from pybroker.config.load import load
 from pybroker.config.render import leaves, render
-from pybroker.config.schema import INERT, Config, ListenerType, SslListener, WssListener, is_inert, listener_id
+from pybroker.config.schema import Config, ListenerType, SslListener, WssListener, listener_id
 
 MQTT = {
     "idle_timeout": "15s",
@@ -195,31 +195,6 @@ def test_without_a_file_only_loopback_is_bound() -> None:
     bound = [(kind, name) for kind, name, listener in config.listeners.each() if listener.enable]
     assert bound == [("tcp", "default"), ("ws", "default")]
     assert config.is_anonymous_allowed
-
-
-def test_every_inert_row_names_a_key() -> None:
-    known = {path for path, _ in every_key()}
-    for row in INERT:
-        sample = row.replace(".*.*", ".tcp.NAME").replace(".*.", ".NAME.")
-        assert sample in known, row
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("retainer.backend", True),
-        ("authentication[0].secret", False),
-        ("authorization.cache.ttl", False),
-        ("authorization.sys_topics", False),
-        ("listeners.tcp.default.zone", False),
-        ("zones.outside.mqtt.max_inflight", True),
-        ("zones.outside.mqtt.clientid_override", False),
-        ("listeners.tcp.default.bind", False),
-        ("mqtt.max_inflight", False),
-    ],
-)
-def test_inert_keys_are_known(path: str, expected: bool) -> None:
-    assert is_inert(path) is expected
 
 
 def test_listener_types_are_all_walked() -> None:
