@@ -175,7 +175,7 @@ $(LOAD): $(shell find bench/load -name '*.rs' -o -name Cargo.toml) Cargo.lock | 
 	cargo build $(LOCKED) --release -p pybroker-load
 	@touch $@
 
-bench: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure the broker beside mosquitto, under ten minutes
+bench: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure the broker beside mosquitto and a bare relay, under ten minutes
 	$(PY) -m bench.run --seconds 1.2 --warmup 0.3 $(ARGS)
 
 bench-peers: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure it beside all installed peers, every scenario
@@ -210,7 +210,7 @@ bench-micro: | toolchain ## time parts of the core
 
 bench-smoke: build ## check in a minute that the benchmarks work, with quick builds: the figures mean nothing
 	@cargo build --quiet $(LOCKED) -p pybroker-load
-	$(PY) -m bench.run --tier smoke --brokers pybroker --repeat 1 --seconds 0.5 --warmup 0.2 \
+	$(PY) -m bench.run --tier smoke --brokers pybroker,relay --repeat 1 --seconds 0.5 --warmup 0.2 \
 	    --load target/debug/pybroker-load --output build/bench-smoke/table.json $(ARGS)
 	$(PY) -m bench.paired itself access-rules mounted namespaced --scenarios fanin-qos0 --repeat 1 --seconds 0.2 \
 	    --load target/debug/pybroker-load --output build/bench-smoke/features.json

@@ -46,7 +46,8 @@ class Peer:
 
     `best_of` names variants of which the better one is used; without it the first variant is. `v5_port` names the port
     for MQTT 5 where it is another one. `cannot` says, by pattern of scenario names, why it is not measured there.
-    `drops` names the counters whose sum is what it dropped, as its metrics at `other_port` have them.
+    `drops` names the counters whose sum is what it dropped, as its metrics at `other_port` have them. `is_broker` is
+    false for what only shows what the machine costs: nobody is compared with it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Peer:
     v5_port: str | None
     cannot: Mapping[str, str]
     drops: Sequence[str] = ()
+    is_broker: bool = True
 
     def port_name(self, transport: str, *, is_v5: bool) -> str:
         """Return which of its ports a client takes; some have one of their own for MQTT 5."""
@@ -109,6 +111,7 @@ def load(name: str, programs: Mapping[str, str]) -> Peer:
         v5_port=data.get("v5_port"),
         cannot=data.get("cannot", {}),
         drops=data.get("drops", ()),
+        is_broker=data.get("is_broker", True),
     )
 
 

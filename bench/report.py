@@ -50,10 +50,14 @@ SECTIONS = (
 
 
 def table(results: Results, tier: str | None = None) -> str:
-    """Return the Markdown table: a row per figure that is compared or has a target, a column per broker, the target."""
-    brokers = list(results["brokers"])
+    """Return the Markdown table: a row per figure that is compared or has a target, a column per broker, the target.
+
+    Where a server without any logic took part, the last column has the target as it reads on this machine.
+    """
+    brokers, has_floor = list(results["brokers"]), verdict.floor(results) is not None
     head = ["scenario", "figure", *(results["brokers"][name]["title"] for name in brokers), "target"]
-    rows = [head, ["---"] * 2 + ["---:"] * (len(brokers) + 1)]
+    head += ["target here"] if has_floor else []
+    rows = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
     for name, about in results["scenarios"].items():
         if tier and about["tier"] != tier:
             continue
@@ -61,8 +65,22 @@ def table(results: Results, tier: str | None = None) -> str:
             cells = [cell(results["medians"].get(name, {}).get(broker), figure) for broker in brokers]
             target = about["targets"].get(figure)
             title = f"{about['title']}: {about['sweep'][1]:,}" if about["sweep"] else about["title"]
-            rows.append([title, _UNITS.get(figure, figure), *cells, "" if target is None else f"{target:,g}"])
+            row = [title, _UNITS.get(figure, figure), *cells, "" if target is None else f"{target:,g}"]
+            here = verdict.target_here(results, name, figure)
+            rows.append([*row, "" if here is None else f"{here:,.3g}"] if has_floor else row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def note(results: Results) -> str:
+    """Return what a reader has to know of the columns that are no broker's; empty if there are none."""
+    relay = verdict.floor(results)
+    if relay is None:
+        return ""
+    return (
+        f"\nThe {results['brokers'][relay]['title']} is no broker: one thread that copies messages from socket to"
+        " socket, the floor of what the kernel takes. The targets were set on another machine, where such a server cost"
+        " less or more; `target here` is the same multiple of what it costs here.\n"
+    )
 
 
 def cell(summary: Mapping[str, Any] | None, figure: str) -> str:
@@ -104,7 +122,7 @@ def _section(section: Section, results: Results, pictures: list[str]) -> str:
     return (
         f"\n## {section.title}\n\n`{command}` on {where}, commit {results['commit']}, {results['time']}. Each"
         f" value is {how} of {settings['seconds']:g} s with a fresh broker each.\n\n{brokers}\n{table(results)}"
-        f"{_left_out(results)}{_verdicts(section, results)}{shown}"
+        f"{note(results)}{_left_out(results)}{_verdicts(section, results)}{shown}"
     )
 
 
@@ -113,6 +131,7 @@ def _left_out(results: Results) -> str:
     lines = [
         f"* {one['title']}, {titles[name]}: {reason}\n"
         for one in results["brokers"].values()
+        if one.get("is_broker", True)
         for name, reason in one.get("cannot", {}).items()
     ]
     return f"\nNot measured:\n\n{''.join(lines)}" if lines else ""
@@ -124,11 +143,16 @@ def _verdicts(section: Section, results: Results) -> str:
         beyond = [f"{name} {broker} x {cost:.2f}" for name, broker, cost, _, holds in found if not holds]
         return f"\nRows that cost over 10 % more, and more than the noise: {', '.join(beyond) or 'none'}.\n"
     missed = [
-        f"{name} {_UNITS.get(figure, figure)}: {value:.2f} (bound {bound:g})"
+        f"{name} {_UNITS.get(figure, figure)}: {value:.2f} (bound {bound:g}{_here(results, name, figure)})"
         for name, figure, value, bound, holds in verdict.targets(results, "pybroker")
         if not holds
     ]
     return f"\nTargets missed: {'; '.join(missed) or 'none'}.\n"
+
+
+def _here(results: Results, scenario: str, figure: str) -> str:
+    here = verdict.target_here(results, scenario, figure)
+    return "" if here is None else f", here {here:.3g}"
 
 
 def charts(results: Results) -> dict[str, str]:
@@ -254,7 +278,7 @@ def write(found: Mapping[Section, Results], root: Path, more: str = "") -> int:
     readme, first = root / "README.md", next(iter(found.values()))
     if readme.exists():
         text = readme.read_text(encoding="utf-8")
-        readme.write_text(insert(text, table(first, "table")), encoding="utf-8")
+        readme.write_text(insert(text, table(first, "table") + note(first)), encoding="utf-8")
     return len(made)
 
 

@@ -70,7 +70,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure brokers side by side.")
     parser.add_argument(
-        "--brokers", default="pybroker,mosquitto", help="names in bench/peers, NAME:VARIANT pins a variant"
+        "--brokers", default="pybroker,mosquitto,relay", help="names in bench/peers, NAME:VARIANT pins a variant"
     )
     parser.add_argument("--tier", default="table", choices=["table", "more", "growth", "smoke", "all"])
     parser.add_argument("--scenarios", nargs="*", default=[], help="name patterns instead of a tier")
@@ -91,9 +91,11 @@ def _parse() -> argparse.Namespace:
 
 def _load_peers(options: argparse.Namespace) -> list[peers.Peer]:
     loaded = []
+    relay = options.load.resolve().with_name("pybroker-relay")
+    programs = {"pybroker": options.pybroker, "relay": shlex.quote(str(relay))}
     for name in options.brokers.split(","):
         try:
-            loaded.append(peers.load(name, {"pybroker": options.pybroker}))
+            loaded.append(peers.load(name, programs))
         except peers.PeerError as error:
             if not options.skip_missing:
                 raise
@@ -334,7 +336,7 @@ def _shareable(arguments: Sequence[str]) -> list[str]:
 def _about(peer: peers.Peer, chosen: Sequence[scenarios.Scenario]) -> dict[str, Any]:
     reasons = {one.name: _reason_against(peer, one) for one in chosen}
     cannot = {name: reason for name, reason in reasons.items() if reason}
-    return {"title": peer.title, "version": peer.version, "cannot": cannot}
+    return {"title": peer.title, "version": peer.version, "cannot": cannot, "is_broker": peer.is_broker}
 
 
 def _stated(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,24 @@ def targets(results: Results, broker: str) -> Iterator[tuple[str, str, float, fl
             yield name, "ratio to mosquitto", ratio, about["mosquitto_ratio"], ratio <= about["mosquitto_ratio"]
 
 
+def floor(results: Results) -> str | None:
+    """Return the name of the server without any logic of a broker that took part, or `None`."""
+    return next((name for name, one in results["brokers"].items() if not one.get("is_broker", True)), None)
+
+
+def target_here(results: Results, scenario: str, figure: str) -> float | None:
+    """Return a target as it reads on this machine, or `None` where that cannot be said.
+
+    Targets were set on another machine, where a server without any logic cost `limit`. The same multiple of what it
+    costs here is the target here.
+    """
+    about, relay = results["scenarios"][scenario], floor(results)
+    if relay is None or figure != about["figure"] or figure not in about["targets"] or not about.get("limit"):
+        return None
+    cost = results["medians"].get(scenario, {}).get(relay, {}).get("figures", {}).get(figure)
+    return None if cost is None else float(about["targets"][figure] * cost / about["limit"])
+
+
 def against(results: Results, base: str, within: float) -> Iterator[tuple[str, str, float, float, bool]]:
     """Yield scenario, broker, cost and rate divided by those of `base`, and whether the cost stays `within` percent.
 

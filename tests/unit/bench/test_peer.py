@@ -1,16 +1,18 @@
 """Peers: what is refused, and that every file of the folder can be read."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
 
 from bench import peer as peers
+from bench import scenario as scenarios
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in peers.FOLDER.glob("*.toml")))
 def test_every_shipped_peer_is_readable_or_says_how_to_install_it(name: str) -> None:
     try:
-        peer = peers.load(name, {"pybroker": "true"})
+        peer = peers.load(name, {"pybroker": "true", "relay": "true"})
     except peers.PeerError as error:
         assert "is not installed" in str(error)  # noqa: PT017
     else:
@@ -43,6 +45,24 @@ def test_peer_says_why_a_scenario_is_not_for_it() -> None:
     assert peer.reason_against("pairs-tls", "tls") == "no TLS listener"
     assert peer.reason_against("match-wildcards", "tcp") == "never ends"
     assert peer.reason_against("connect", "tcp") is None
+
+
+def test_only_the_relay_is_no_broker() -> None:
+    programs = {"pybroker": "true", "relay": "true"}
+    found = {}
+    for path in peers.FOLDER.glob("*.toml"):
+        with contextlib.suppress(peers.PeerError):
+            found[path.stem] = peers.load(path.stem, programs).is_broker
+    assert {name for name, is_broker in found.items() if not is_broker} == {"relay"}
+    assert found["pybroker"]
+
+
+@pytest.mark.parametrize("scenario", [one for one in scenarios.load_all() if one.limit], ids=lambda one: one.name)
+def test_relay_is_measured_wherever_a_scenario_has_a_limit(scenario: scenarios.Scenario) -> None:
+    relay = peers.load("relay", {"relay": "true"})
+    # What an idle connection costs it is known, but says nothing: it keeps no client.
+    if scenario.figure != "bytes_per_connection":
+        assert relay.reason_against(scenario.name, scenario.transport) is None
 
 
 def test_file_of_a_variant_is_its_line_so_many_times_and_its_tail() -> None:

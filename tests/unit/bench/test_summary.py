@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench import compare, report, summary
+from bench import compare, report, summary, verdict
 
 
 def run(broker: str, value: float, **changed: Any) -> dict[str, Any]:
@@ -75,6 +75,38 @@ def test_table_has_a_row_for_every_figure_with_a_target() -> None:
     found["scenarios"]["s"]["targets"]["latency_p99_us"] = 110
     found["medians"]["s"]["a"]["figures"]["latency_p99_us"] = 90.4
     assert "| Some load | latency p99, us | 90.40 | 110 |" in report.table(found)
+
+
+def with_relay(cost: float) -> dict[str, Any]:
+    """Return results in which a server without any logic cost `cost`, and 0.5 where the target of 2 was set."""
+    found = results(run("pybroker", 3.0), run("relay", cost))
+    found["brokers"]["relay"] |= {"title": "bare relay", "is_broker": False, "cannot": {"s": "it keeps nothing"}}
+    found["scenarios"]["s"]["limit"] = 0.5
+    return found
+
+
+def test_target_here_is_the_same_multiple_of_what_the_relay_costs_here() -> None:
+    found = with_relay(1.2)
+    assert verdict.target_here(found, "s", "cost") == pytest.approx(4.8)
+    text = report.table(found)
+    assert "| scenario | figure | pybroker | bare relay | target | target here |" in text
+    assert "| Some load | cost | 3 | 1.20 | 2 | 4.8 |" in text
+
+
+def test_target_here_is_empty_where_there_is_no_limit_or_no_relay() -> None:
+    found = with_relay(1.2)
+    found["scenarios"]["s"]["targets"]["latency_p99_us"] = 110
+    assert verdict.target_here(found, "s", "latency_p99_us") is None
+    found["scenarios"]["s"]["limit"] = None
+    assert verdict.target_here(found, "s", "cost") is None
+    assert "| Some load | cost | 3 | 1.20 | 2 |  |" in report.table(found)
+    assert "target here" not in report.table(results(run("pybroker", 3.0)))
+
+
+def test_relay_is_explained_where_it_took_part_and_is_no_broker_that_cannot() -> None:
+    assert "The bare relay is no broker" in report.note(with_relay(1.2))
+    assert report.note(results(run("pybroker", 3.0))) == ""
+    assert "it keeps nothing" not in report._left_out(with_relay(1.2))
 
 
 def test_page_and_charts_are_made_from_every_results_file_with_a_section(tmp_path: Path) -> None:
