@@ -14,9 +14,10 @@ import subprocess
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +190,10 @@ class RunningPeer:
 
 
 @contextlib.contextmanager
-def running(peer: Peer, variant: str, certificates: Certificates) -> Iterator[RunningPeer]:
-    """Start a broker on free ports, give it, and end it.
+def running(
+    peer: Peer, variant: str, certificates: Certificates, cores: Collection[int] | None = None
+) -> Iterator[RunningPeer]:
+    """Start a broker on free ports, give it, and end it. `cores` are those that it may use, `None` for all.
 
     Raises:
         PeerError: it ended early or does not accept connections within 30 s.
@@ -210,7 +213,13 @@ def running(peer: Peer, variant: str, certificates: Certificates) -> Iterator[Ru
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+                start_new_session=True,
+                preexec_fn=on_cores(cores),  # noqa: PLW1509 # it calls the system and nothing else
             )
         started = RunningPeer(process.pid, ports, log)
         try:
@@ -219,6 +228,11 @@ def running(peer: Peer, variant: str, certificates: Certificates) -> Iterator[Ru
             yield started
         finally:
             _stop(process)
+
+
+def on_cores(cores: Collection[int] | None) -> Callable[[], None] | None:
+    """Return what a new process does first to stay on these cores; `None` if it may use all."""
+    return None if cores is None else partial(os.sched_setaffinity, 0, set(cores))
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:

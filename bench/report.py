@@ -52,16 +52,17 @@ SECTIONS = (
 def table(results: Results, tier: str | None = None) -> str:
     """Return the Markdown table: a row per figure that is compared or has a target, a column per broker, the target.
 
-    Where a server without any logic took part, the last column has the target as it reads on this machine.
+    Where a server without any logic took part, the last column has the target as it reads on this machine. `tier`
+    leaves out the rows of other tiers, and those that only repeat a row on cores of their own.
     """
     brokers, has_floor = list(results["brokers"]), verdict.floor(results) is not None
     head = ["scenario", "figure", *(results["brokers"][name]["title"] for name in brokers), "target"]
     head += ["target here"] if has_floor else []
     rows = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
     for name, about in results["scenarios"].items():
-        if tier and about["tier"] != tier:
+        if tier and (about["tier"] != tier or about.get("cores")):
             continue
-        for figure in dict.fromkeys([about["figure"], *about["targets"]]):
+        for figure in dict.fromkeys([about["figure"], *about["targets"], *about.get("shown", ())]):
             cells = [cell(results["medians"].get(name, {}).get(broker), figure) for broker in brokers]
             target = about["targets"].get(figure)
             title = f"{about['title']}: {about['sweep'][1]:,}" if about["sweep"] else about["title"]

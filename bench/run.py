@@ -122,7 +122,8 @@ class Runner:
             "variant": variant,
         }
         try:
-            with peers.running(peer, variant, self._certificates) as broker:
+            _, cores = _cores_of(scenario)
+            with peers.running(peer, variant, self._certificates, cores) as broker:
                 report = self._measure(scenario, peer, broker)
         except (peers.PeerError, LoadFailedError) as error:
             return {**record, "error": str(error)}
@@ -144,7 +145,14 @@ class Runner:
             if watch:
                 stack.enter_context(watch)
             try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+                done = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    timeout=900,
+                    check=False,
+                    preexec_fn=peers.on_cores(_cores_of(scenario)[0]),
+                )
             except subprocess.TimeoutExpired:
                 raise LoadFailedError("the load generator did not end") from None
         if done.returncode != 0:
@@ -171,6 +179,14 @@ class Runner:
     def _transport(self, transport: str) -> list[str]:
         secure = ["--tls", "--cafile", str(self._certificates.cafile)]
         return {"tcp": [], "tls": secure, "ws": ["--ws"]}[transport]
+
+
+def _cores_of(scenario: scenarios.Scenario) -> tuple[set[int] | None, set[int] | None]:
+    """Return the cores of the clients and of the broker, `None` for all; with one core both are on it."""
+    if scenario.cores is None:
+        return None, None
+    first, *_, last = [*sorted(os.sched_getaffinity(0))] * 2
+    return {first if scenario.cores == "two" else last}, {last}
 
 
 def _drops(port: int, names: Sequence[str], balance: Mapping[str, Any]) -> dict[str, int]:
@@ -313,6 +329,8 @@ def _results(
                 "load": loads.get(one.name, dict(one.load)),
                 "background": [dict(options) for options in one.background],
                 "sweep": one.sweep,
+                "shown": list(one.shown),
+                "cores": one.cores,
             }
             for one in chosen
         },

@@ -16,7 +16,7 @@ Option = str | int | float | bool
 
 _KEYS = {
     "title", "tier", "smoke", "figure", "target", "targets", "mosquitto_ratio", "limit", "transport", "load",
-    "background", "sweep", "seconds", "sample_s", "variant",
+    "background", "sweep", "seconds", "sample_s", "variant", "shown", "cores",
 }  # fmt: skip
 
 
@@ -31,7 +31,8 @@ class Scenario:
     `targets` are upper bounds by figure, `mosquitto_ratio` the bound of `figure` against mosquitto's of the same run,
     `limit` the cost of a server without any broker logic. `sweep` is (label, value) for one step of a sweep.
     `variant` is that of a broker which alone can do it. `seconds` is a measured time of its own; with `sample_s` the
-    broker's memory is looked at that often meanwhile.
+    broker's memory is looked at that often meanwhile. `shown` names figures that are shown without a target. `cores`
+    puts broker and clients on `one` core together or, with `two`, on a core each; without it the system chooses.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Scenario:
     variant: str | None = None
     seconds: float | None = None
     sample_s: float | None = None
+    shown: Sequence[str] = ()
+    cores: str | None = None
 
 
 def arguments(options: Mapping[str, Option]) -> list[str]:
@@ -68,11 +71,13 @@ def load(path: Path) -> list[Scenario]:
     """Read one file: one scenario, or one per value of its sweep.
 
     Raises:
-        ScenarioError: a key is unknown or missing.
+        ScenarioError: a key is unknown or missing, or `cores` is neither `one` nor `two`.
     """
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     if unknown := data.keys() - _KEYS:
         raise ScenarioError(f"{path.name}: unknown key: {sorted(unknown)[0]}")
+    if data.get("cores", "one") not in ("one", "two"):
+        raise ScenarioError(f"{path.name}: cores must be one or two: {data['cores']!r}")
     try:
         targets = dict(data.get("targets", {}))
         if "target" in data:
@@ -92,6 +97,8 @@ def load(path: Path) -> list[Scenario]:
             variant=data.get("variant"),
             seconds=data.get("seconds"),
             sample_s=data.get("sample_s"),
+            shown=data.get("shown", ()),
+            cores=data.get("cores"),
         )
         return _swept(scenario, data["sweep"]) if "sweep" in data else [scenario]
     except KeyError as error:

@@ -1,6 +1,9 @@
 """Peers: what is refused, and that every file of the folder can be read."""
 
 import contextlib
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -63,6 +66,19 @@ def test_relay_is_measured_wherever_a_scenario_has_a_limit(scenario: scenarios.S
     # What an idle connection costs it is known, but says nothing: it keeps no client.
     if scenario.figure != "bytes_per_connection":
         assert relay.reason_against(scenario.name, scenario.transport) is None
+
+
+def test_cores_are_those_of_the_new_process() -> None:
+    core = min(os.sched_getaffinity(0))
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=peers.on_cores([core]),
+    )
+    assert done.stdout == f"{{{core}}}\n"
+    assert peers.on_cores(None) is None
 
 
 def test_file_of_a_variant_is_its_line_so_many_times_and_its_tail() -> None:

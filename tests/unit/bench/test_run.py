@@ -1,5 +1,9 @@
 """What a results file says about the command that made it."""
 
+import os
+
+import pytest
+
 from bench import peer as peers
 from bench import run, scenario
 
@@ -15,3 +19,20 @@ def test_scenario_of_one_variant_is_only_for_a_broker_that_has_it() -> None:
     pinned = peers.load("pybroker:two-shards", {"pybroker": "true"})
     assert run._reason_against(peer, one) is None
     assert run._reason_against(pinned, one) == "it has no variant for it: users"
+
+
+@pytest.mark.parametrize(
+    ("cores", "clients", "broker"), [(None, None, None), ("one", {7}, {7}), ("two", {3}, {7})], ids=str
+)
+def test_cores_are_shared_or_apart(
+    monkeypatch: pytest.MonkeyPatch, cores: str | None, clients: set[int] | None, broker: set[int] | None
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 3, 5})
+    one = scenario.Scenario("s", "S", "table", "cost", {"mode": "paced"}, cores=cores)
+    assert run._cores_of(one) == (clients, broker)
+
+
+def test_a_single_core_is_shared_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2})
+    one = scenario.Scenario("s", "S", "table", "cost", {"mode": "paced"}, cores="two")
+    assert run._cores_of(one) == ({2}, {2})

@@ -47,6 +47,7 @@ def test_option_that_is_scaled_grows_with_the_value(tmp_path: Path) -> None:
     [
         ('title = "t"\ntyer = "more"', "unknown key: tyer"),
         ('title = "t"\ntier = "more"\n[load]\nmode = "pairs"', "missing key: figure"),
+        ('title = "t"\ncores = "three"', "cores must be one or two: 'three'"),
     ],
 )
 def test_bad_file_is_refused_with_its_key(tmp_path: Path, text: str, error: str) -> None:

@@ -77,6 +77,14 @@ def test_table_has_a_row_for_every_figure_with_a_target() -> None:
     assert "| Some load | latency p99, us | 90.40 | 110 |" in report.table(found)
 
 
+def test_figures_without_a_target_are_shown_and_rows_on_cores_of_their_own_are_not_in_the_short_table() -> None:
+    found = results(run("a", 1.0))
+    found["scenarios"]["s"] |= {"shown": ["latency_p50_us"], "cores": "one"}
+    found["medians"]["s"]["a"]["figures"]["latency_p50_us"] = 60.5
+    assert "| Some load | latency p50, us | 60.50 |  |" in report.table(found)
+    assert "Some load" not in report.table(found, "table")
+
+
 def with_relay(cost: float) -> dict[str, Any]:
     """Return results in which a server without any logic cost `cost`, and 0.5 where the target of 2 was set."""
     found = results(run("pybroker", 3.0), run("relay", cost))
