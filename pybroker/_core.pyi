@@ -459,7 +459,6 @@ class Connect:
     authentication_data: bytes | None
     listener: int
     peer: tuple[str, int]  # source address (PROXY protocol applied); ("", 0) for unix sockets
-    local: tuple[str, int]
     certificate_common_name: str | None
     certificate_subject: str | None
     certificate_der: bytes | None
@@ -533,6 +532,12 @@ class Engine:
 
     def drain_events(self, limit: int) -> list[tuple[object, ...]]:
         """Take up to `limit` events, oldest first; order holds per connection. Clears `event_fd` when none is left."""
+
+    def gather(self) -> None:
+        """Wake no shard for an answer until `deliver`; a shard that is awake anyway may take it earlier."""
+
+    def deliver(self) -> None:
+        """Wake the shards once for all answers since `gather`."""
 
     def open_listener(self, spec: dict[str, object]) -> tuple[int, str]:
         """Bind and listen; returns (listener, address as bound: "127.0.0.1:1883" or a path).

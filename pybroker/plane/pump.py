@@ -113,14 +113,22 @@ class Pump:
         self._loop = None
 
     def drain(self) -> int:
-        """Handle one batch of events; return how many there were."""
+        """Handle one batch of events; return how many there were.
+
+        The shards are woken once for all answers: one that wakes up for each of them takes the core from this thread
+        as often.
+        """
         events = self._engine.drain_events(BATCH)
         handlers = self._handlers
-        for event in events:
-            try:
-                handlers[cast("int", event[0])](event)  # the first item of every event is its kind
-            except Exception as error:
-                self._on_error(event, error)
+        self._engine.gather()
+        try:
+            for event in events:
+                try:
+                    handlers[cast("int", event[0])](event)  # the first item of every event is its kind
+                except Exception as error:
+                    self._on_error(event, error)
+        finally:
+            self._engine.deliver()
         return len(events)
 
     def drain_all(self) -> None:

@@ -51,7 +51,6 @@ class FakeConnect:
     authentication_data: bytes | None = None
     listener: int = 1
     peer: tuple[str, int] = ("127.0.0.1", 40_000)
-    local: tuple[str, int] = ("127.0.0.1", 1883)
     certificate_common_name: str | None = None
     certificate_subject: str | None = None
     certificate_der: bytes | None = None
@@ -84,6 +83,8 @@ class FakeEngine:
         self.subjects: dict[int, AccessSubject] = {}
         self.is_driven = False
         self.turn_due_ms: int | None = None
+        self.gathering_since: int | None = None
+        self.deliveries: list[list[Call]] = []
 
     def as_core(self) -> Engine:
         """Return itself under the type of the core."""
@@ -96,6 +97,14 @@ class FakeEngine:
     def drain_events(self, limit: int) -> list[tuple[object, ...]]:
         batch, self.waiting = self.waiting[:limit], self.waiting[limit:]
         return batch
+
+    def gather(self) -> None:
+        self.gathering_since = len(self.calls)
+
+    def deliver(self) -> None:
+        assert self.gathering_since is not None
+        self.deliveries.append(self.calls[self.gathering_since :])
+        self.gathering_since = None
 
     def event_fd(self) -> int:
         return 10

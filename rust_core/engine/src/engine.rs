@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub struct Engine {
     pub hub: Arc<Hub>,
     /// Working set for publications and changes that do not come from a shard.
     dispatcher: Mutex<Dispatcher>,
+    /// Whether commands wait for [`Engine::deliver`].
+    is_gathering: AtomicBool,
     waiting: Mutex<Vec<Shard>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     driven: Option<Mutex<Shard>>,
@@ -70,6 +73,7 @@ impl Engine {
         Ok(Self {
             dispatcher: Mutex::new(Dispatcher::new(&hub, sys::now_ms())),
             hub,
+            is_gathering: AtomicBool::new(false),
             waiting: Mutex::new(shards),
             threads: Mutex::default(),
             driven,
@@ -111,7 +115,24 @@ impl Engine {
     /// Sends a command to the shard of a connection.
     pub fn command(&self, conn: ConnId, command: Command) {
         if let Some(mailbox) = self.hub.shards.get(shard_of(conn)) {
-            mailbox.push(command);
+            mailbox.leave(command);
+            // Looked at behind the command: either `deliver` finds it in the box, or this finds that it has been.
+            if !self.is_gathering.load(Ordering::SeqCst) {
+                mailbox.ring();
+            }
+        }
+    }
+
+    /// Wakes no shard for a command until [`Engine::deliver`]: for a thread that is about to give many.
+    pub fn gather(&self) {
+        self.is_gathering.store(true, Ordering::SeqCst);
+    }
+
+    /// Wakes the shards that have commands waiting since [`Engine::gather`].
+    pub fn deliver(&self) {
+        self.is_gathering.store(false, Ordering::SeqCst);
+        for mailbox in &self.hub.shards {
+            mailbox.ring();
         }
     }
 
@@ -386,4 +407,28 @@ fn run_shard(shard: &mut Shard) {
             .unwrap_or_else(|| "panic without a message".to_owned()),
     };
     hub.events.push(Event::ShardFailed { shard: index, text });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::Poller;
+
+    const CONN: ConnId = ConnId(1);
+
+    #[test]
+    fn gathered_commands_wake_their_shard_at_the_delivery() {
+        let engine = Engine::new(0).unwrap();
+        let mut poller = Poller::new().unwrap();
+        poller.add_waker(engine.hub.shards[0].as_fd(), 1).unwrap();
+        engine.gather();
+        engine.command(CONN, Command::Release { conn: CONN, packet_id: 1 });
+        engine.command(CONN, Command::Release { conn: CONN, packet_id: 2 });
+        assert_eq!(poller.wait(Some(0)).unwrap(), 0);
+        engine.deliver();
+        assert_eq!(poller.wait(Some(0)).unwrap(), 1);
+        assert_eq!(engine.hub.shards[0].take_all().len(), 2);
+        engine.command(CONN, Command::Release { conn: CONN, packet_id: 3 });
+        assert_eq!(poller.wait(Some(0)).unwrap(), 1);
+    }
 }

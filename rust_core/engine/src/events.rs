@@ -89,8 +89,6 @@ pub struct WillMessage {
 pub struct PeerInfo {
     /// Source address, from the PROXY header where there is one; `None` on Unix sockets.
     pub peer: Option<SocketAddr>,
-    /// Local address.
-    pub local: Option<SocketAddr>,
     /// Client certificate of a TLS listener.
     pub certificate: Option<PeerCertificate>,
     /// Common name told by the PROXY header.

@@ -340,8 +340,7 @@ fn connack_properties(extra: &ConnackExtra) -> ConnackProperties<'_> {
 
 /// What the transport knows of the peer. TLS and WebSocket facts are moved out, the PROXY header's win.
 fn peer_info(conn: &mut Connection) -> PeerInfo {
-    let local = socket2::SockRef::from(&*conn.fd).local_addr().ok().and_then(|address| address.as_socket());
-    let mut info = PeerInfo { peer: conn.source, local, ..PeerInfo::default() };
+    let mut info = PeerInfo { peer: conn.source, ..PeerInfo::default() };
     conn.with_link(|link| {
         let Some(layers) = link.layers.as_ref() else {
             return;
@@ -357,7 +356,6 @@ fn peer_info(conn: &mut Connection) -> PeerInfo {
     });
     if let Some(proxied) = conn.proxied.take() {
         info.peer = proxied.source.map_or(info.peer, |source: SocketAddr| Some(source));
-        info.local = proxied.destination.or(info.local);
         info.server_name = proxied.authority.or(info.server_name);
         info.proxied_common_name = proxied.ssl.filter(|ssl| ssl.is_verified).and_then(|ssl| ssl.common_name);
     }

@@ -184,23 +184,7 @@ impl Listener {
         if let Some(bucket) = self.bucket.lock().as_mut() {
             bucket.take(1.0, now_ms);
         }
-        self.tune(&socket)?;
         Ok((socket.into(), address.as_socket()))
-    }
-
-    fn tune(&self, socket: &Socket) -> io::Result<()> {
-        if !matches!(self.spec.bind, Bind::Tcp(_)) {
-            return Ok(());
-        }
-        socket.set_tcp_nodelay(self.spec.is_nodelay)?;
-        if let Some((idle_s, interval_s, probes)) = self.spec.keepalive {
-            let keepalive = TcpKeepalive::new()
-                .with_time(Duration::from_secs(u64::from(idle_s)))
-                .with_interval(Duration::from_secs(u64::from(interval_s)))
-                .with_retries(probes);
-            socket.set_tcp_keepalive(&keepalive)?;
-        }
-        Ok(())
     }
 
     /// Takes note of a new connection, or says why it is not served.
@@ -273,6 +257,15 @@ fn listen_tcp(address: SocketAddr, spec: &ListenerSpec) -> io::Result<(OwnedFd, 
     if spec.receive_buffer_bytes > 0 {
         socket.set_recv_buffer_size(spec.receive_buffer_bytes)?;
     }
+    // A connection takes these over from the socket that it is accepted from.
+    socket.set_tcp_nodelay(spec.is_nodelay)?;
+    if let Some((idle_s, interval_s, probes)) = spec.keepalive {
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(u64::from(idle_s)))
+            .with_interval(Duration::from_secs(u64::from(interval_s)))
+            .with_retries(probes);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
     socket.bind(&SockAddr::from(address))?;
     socket.listen(i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
     let bound = socket.local_addr()?.as_socket().map_or_else(String::new, |bound| bound.to_string());
@@ -327,5 +320,56 @@ impl Listeners {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Listener>> {
         self.open.read().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn spec(is_nodelay: bool, keepalive: Option<(u32, u32, u32)>) -> ListenerSpec {
+        ListenerSpec {
+            name: "tcp:test".to_owned(),
+            bind: Bind::Tcp(([127, 0, 0, 1], 0).into()),
+            backlog: 16,
+            is_nodelay,
+            keepalive,
+            send_buffer_bytes: 0,
+            receive_buffer_bytes: 0,
+            max_connections: 0,
+            max_conn_rate: 0.0,
+            messages_rate: 0.0,
+            bytes_rate: 0.0,
+            is_proxied: false,
+            proxy_timeout_ms: 3_000,
+            idle_timeout_ms: 15_000,
+            max_silence_ms: 0,
+            access_rules: Vec::new(),
+            tls: None,
+            websocket: None,
+        }
+    }
+
+    fn accepted(spec: ListenerSpec) -> Socket {
+        let listener = Listener::open(1, spec, 0).unwrap();
+        let _client = TcpStream::connect(&listener.address).unwrap();
+        listener.accept(0).unwrap().0.into()
+    }
+
+    #[test]
+    fn connections_have_the_options_of_their_listener() {
+        let socket = accepted(spec(true, Some((120, 30, 5))));
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(120));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(30));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 5);
+        assert!(socket.nonblocking().unwrap());
+
+        let socket = accepted(spec(false, None));
+        assert!(!socket.tcp_nodelay().unwrap());
+        assert!(!socket.keepalive().unwrap());
     }
 }

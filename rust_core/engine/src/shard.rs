@@ -336,7 +336,7 @@ impl Shard {
 
     /// Frees the slot of a connection that was taken out for good.
     pub(crate) fn forget(&mut self, conn: &Connection) {
-        self.poller.remove(conn.fd.as_fd());
+        // The system takes the socket out of the poller when it is closed.
         conn.listener.leave();
         let (slot, _) = parts(conn.id);
         if let Some(place) = self.slots.get_mut(slot) {

@@ -154,11 +154,6 @@ impl PyConnect {
     }
 
     #[getter]
-    fn local(&self) -> (String, u16) {
-        address(self.0.peer.local)
-    }
-
-    #[getter]
     fn certificate_common_name(&self) -> Option<&str> {
         let proxied = self.0.peer.proxied_common_name.as_deref();
         proxied.or_else(|| self.0.peer.certificate.as_ref()?.common_name.as_deref())

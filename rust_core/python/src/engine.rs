@@ -106,6 +106,14 @@ impl PyEngine {
         PyList::new(py, tuples)
     }
 
+    fn gather(&self) {
+        self.engine.gather();
+    }
+
+    fn deliver(&self) {
+        self.engine.deliver();
+    }
+
     fn open_listener(&self, py: Python<'_>, spec: &Bound<'_, PyDict>) -> PyResult<(u32, String)> {
         let spec = spec::listener(spec)?;
         let name = spec.name.clone();

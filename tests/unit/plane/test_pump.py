@@ -79,6 +79,26 @@ def test_each_kind_reaches_its_handler(plane: Plane) -> None:
     assert plane.failures == ["shard 3 has failed: out of memory"]
 
 
+def test_answers_of_a_batch_wake_the_shards_once(plane: Plane) -> None:
+    plane.engine.waiting = [connect_event(conn, FakeConnect(client_id=str(conn))) for conn in range(3)]
+    plane.pump.drain()
+    assert [[call[0] for call in calls] for calls in plane.engine.deliveries] == [["create_session", "accept"] * 3]
+    assert plane.engine.gathering_since is None
+
+
+def test_answers_are_delivered_where_the_batch_is_broken_off(plane: Plane) -> None:
+    def fail(applicant: Applicant) -> bool:
+        if applicant.client_id == "2":
+            raise KeyboardInterrupt
+        return False
+
+    plane.bans.is_banned = fail  # type: ignore[method-assign]  # where the pipeline calls out
+    plane.engine.waiting = [connect_event(conn, FakeConnect(client_id=str(conn))) for conn in (1, 2)]
+    with pytest.raises(KeyboardInterrupt):
+        plane.pump.drain()
+    assert [[call[0] for call in calls] for calls in plane.engine.deliveries] == [["create_session", "accept"]]
+
+
 def test_log_events_go_to_the_log(plane: Plane) -> None:
     plane.engine.waiting = [(EVENT_LOG, 30, "handshake_failed", {"listener": "ssl:default", "peer": "192.0.2.7:1"})]
     with structlog.testing.capture_logs() as lines:
