@@ -278,3 +278,15 @@ async def test_round_robin_takes_turns(clients: Clients) -> None:
         await publisher.publish(topic, b"%d" % number)
     shares = await _shares(members, 9)
     assert [len(share) for share in shares] == [3, 3, 3]
+
+
+@spec("MQTT5-3.3.4-3", row=95)
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_members_of_two_groups_get_their_own_subscription_identifiers(clients: Clients, qos: int) -> None:
+    topic = clients.topic("t")
+    members = [await clients.connected(client_id=clients.id(f"m{number}")) for number in (7, 9)]
+    for member, number in zip(members, (7, 9), strict=True):
+        await member.subscribe((f"$share/g{number}/{topic}", 1), properties=[(Property.SUBSCRIPTION_ID, number)])
+    await (await clients.connected()).publish(topic, qos=qos)
+    got = [await member.expect_publish(topic, qos=qos) for member in members]
+    assert [packet.properties.all(Property.SUBSCRIPTION_ID) for packet in got] == [[7], [9]]

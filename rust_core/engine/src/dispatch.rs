@@ -422,13 +422,8 @@ impl Dispatcher {
             return Written::Yes;
         }
         let view = if is_own_view { 0 } else { session.mount.as_ref().map_or(1, |mount| Arc::as_ptr(mount) as usize) };
-        let form = Form {
-            is_v5: link.version == Version::V5,
-            qos,
-            is_retain: grant.is_retain,
-            ids: if grant.ids.is_empty() { (0, 0) } else { (grant.ids.as_ptr() as usize, grant.ids.len()) },
-            view,
-        };
+        let form =
+            Form { is_v5: link.version == Version::V5, qos, is_retain: grant.is_retain, ids: grant.ids_key(), view };
         let frame = self.frames.get(form).unwrap_or_else(|| self.encode(run, session, link.version, grant, form));
         let payload_bytes = if frame.is_head { run.inbound.payload.len() } else { 0 };
         if !link.takes(frame.end - frame.start + payload_bytes) {

@@ -96,7 +96,7 @@ pub struct Form {
     pub qos: QoS,
     /// Delivered retain flag.
     pub is_retain: bool,
-    /// Address of the identifiers' first element and their number: targets of one cache entry share nothing else.
+    /// Names the subscription identifiers, as [`Grant::ids_key`] does.
     pub ids: (usize, usize),
     /// Mountpoint to strip: 0 leaves the publisher's view, else the address of the receiver's mount, 1 for none.
     pub view: usize,
@@ -157,6 +157,17 @@ impl<'a> Grant<'a> {
             ids: if *id == 0 { &[] } else { std::slice::from_ref(id) },
             is_shared: true,
             origin: group_tag(group),
+        }
+    }
+
+    /// Names the identifiers within one publication: those of a target by address and number, for targets of one cache
+    /// entry share nothing else. A member's only one stands where the next member's will stand, so that names itself.
+    #[must_use]
+    pub fn ids_key(&self) -> (usize, usize) {
+        match self.ids {
+            [] => (0, 0),
+            [id] if self.is_shared => (*id as usize, usize::MAX),
+            ids => (ids.as_ptr() as usize, ids.len()),
         }
     }
 }
