@@ -183,3 +183,23 @@ async def test_qos_0_kept_for_an_offline_session_keeps_its_place(clients: Client
     for number in range(4):
         await again.settle(await again.expect_publish(topic, b"%d" % number))
     await again.expect_quiet()
+
+
+@spec("MQTT5-3.1.2-25", row=106)
+@pytest.mark.parametrize("receive_maximum", [1, 10])
+async def test_unfinished_message_that_has_become_too_large_counts_as_finished(
+    clients: Clients, receive_maximum: int
+) -> None:
+    topic = clients.topic("t")
+    client = await _member(clients, Version.V5, topic)
+    publisher = await clients.connected()
+    for qos in (1, 2):
+        await publisher.publish_fully(topic, b"x" * 500, qos=qos)
+        await client.expect_publish(topic)
+    await client.disconnect()
+    limits = [(Property.MAXIMUM_PACKET, 100), (Property.RECEIVE_MAXIMUM, receive_maximum)]
+    again, _ = await clients.persistent(Version.V5, clients.id(), properties=limits)
+    await publisher.publish_fully(topic, b"small")
+    await again.settle(await again.expect_publish(topic, b"small"))
+    await again.disconnect()
+    await (await _back(clients, Version.V5)).expect_quiet()

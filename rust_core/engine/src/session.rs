@@ -294,7 +294,11 @@ impl Session {
                 Next::SendQos0(entry) => {
                     self.write_entry(link, out, 0, &entry, false);
                 }
-                Next::Resend(resend) => self.write_resend(link, out, &resend),
+                Next::Resend(resend) => {
+                    if let Some(packet_id) = self.write_resend(link, out, &resend) {
+                        window.abandon(packet_id);
+                    }
+                }
                 Next::Expired(_) => {
                     out.tally.count(Metric::DeliveryDropped);
                     out.tally.count(Metric::DeliveryDroppedExpired);
@@ -316,17 +320,23 @@ impl Session {
         let State { link: Some(link), window, .. } = state else {
             return;
         };
-        for resend in window.resume(link.receive_maximum) {
-            self.write_resend(link, out, &resend);
+        let again = window.resume(link.receive_maximum);
+        let over: Vec<u16> = again.filter_map(|resend| self.write_resend(link, out, &resend)).collect();
+        for packet_id in over {
+            window.abandon(packet_id);
         }
     }
 
-    fn write_resend(&self, link: &mut Link, out: &mut Outlet, resend: &Resend<'_, Arc<Message>>) {
+    /// Returns the id of a message that is larger than what the client takes by now: it counts as delivered. [MQTT5-3.1.2-25]
+    fn write_resend(&self, link: &mut Link, out: &mut Outlet, resend: &Resend<'_, Arc<Message>>) -> Option<u16> {
         match *resend {
             Resend::Publish { packet_id, entry } => {
-                self.write_entry(link, out, packet_id, entry, true);
+                (self.write_entry(link, out, packet_id, entry, true) == Written::TooLarge).then_some(packet_id)
             }
-            Resend::Release { packet_id } => link.write_pubrel(out, packet_id),
+            Resend::Release { packet_id } => {
+                link.write_pubrel(out, packet_id);
+                None
+            }
         }
     }
 
