@@ -28,6 +28,20 @@ async def test_one_publication_above_the_receive_maximum_ends_the_connection(cli
     await client.expect_fault(0x93)
 
 
+@v3_only
+async def test_publications_that_wait_for_pubrel_are_bounded(clients: Clients, version: Version) -> None:
+    client = await clients.connected(version)
+    for packet_id in range(1, 101):
+        await client.publish(clients.topic("t"), qos=2, packet_id=packet_id)
+        await client.expect_ack(Type.PUBREC, packet_id)
+    publication = packets.publish(version, clients.topic("t"), b"x" * 10_000, qos=2, packet_id=200)
+    for _ in range(20):
+        await client.send(packets.PINGREQ + publication)
+        await client.expect(Type.PINGRESP)
+    await client.send(publication * 10)
+    await client.expect_fault(0x93)
+
+
 @spec("MQTT5-3.3.4-7", "MQTT5-§4.9", row=71)
 async def test_receive_maximum_is_returned_by_pubcomp_and_puback(clients_with: Callable[[Settings], Clients]) -> None:
     clients = clients_with(SMALL_WINDOW)

@@ -144,7 +144,7 @@ impl Shard {
             if self.is_stuck(&mut conn) {
                 return self.close(conn, Cause::SlowConsumer, ReasonCode::QuotaExceeded as u8, None);
             }
-            if conn.is_stalled && conn.held.is_empty() && conn.with_link(|link| link.has_room()).unwrap_or(true) {
+            if conn.is_stalled && conn.with_link(|link| link.has_room()).unwrap_or(true) {
                 conn.is_stalled = false;
             }
             self.expire_inbound(&mut conn);

@@ -18,13 +18,14 @@ use crate::events::Cause;
 use crate::publication::{Dispatched, Inbound, Sender};
 use crate::shard::Shard;
 
-/// Publications of a 3.x client that wait for free QoS 2 ids: beyond this its socket is not read.
+/// Publications of a 3.x client that wait for free QoS 2 ids: beyond this its connection is ended, for the PUBRELs that
+/// would free some come behind them.
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
 impl Shard {
     pub(crate) fn on_publish(&mut self, conn: &mut Connection, publish: &Publish<'_>, frame: &[u8]) -> Verdict {
         if !conn.held.is_empty() || self.has_to_wait(conn, publish) {
-            return Self::hold(conn, frame);
+            return self.hold(conn, frame);
         }
         self.take_publish(conn, publish, frame)
     }
@@ -185,7 +186,7 @@ impl Shard {
         conn.open_qos2 = u16::try_from(open).unwrap_or(u16::MAX);
         match receipt {
             InboundQos2::Full if conn.version() == Version::V5 => self.over_receive_maximum(),
-            InboundQos2::Full => Self::hold(conn, frame),
+            InboundQos2::Full => self.hold(conn, frame),
             InboundQos2::Duplicate => {
                 self.acknowledge(conn, &Packet::Pubrec(Ack::new(packet_id, ReasonCode::Success))); // [MQTT5-4.3.3-10]
                 Verdict::Continue
@@ -214,13 +215,11 @@ impl Shard {
     }
 
     /// Keeps a publication of a 3.x client until PUBRELs make room: they come behind it, so the socket is read on.
-    fn hold(conn: &mut Connection, frame: &[u8]) -> Verdict {
-        conn.held.extend_from_slice(frame);
-        if conn.held.len() > MAX_HELD_BYTES {
-            conn.is_stalled = true;
-            conn.has_unread = true;
-            return Verdict::Hold;
+    fn hold(&mut self, conn: &mut Connection, frame: &[u8]) -> Verdict {
+        if !conn.held.is_empty() && conn.held.len() + frame.len() > MAX_HELD_BYTES {
+            return self.over_receive_maximum();
         }
+        conn.held.extend_from_slice(frame);
         Verdict::Continue
     }
 
@@ -240,9 +239,6 @@ impl Shard {
         conn.held.extend_from_slice(held.get(at..).unwrap_or_default());
         if let Some(gate) = conn.gate() {
             gate.settle();
-        }
-        if conn.held.len() <= MAX_HELD_BYTES {
-            conn.is_stalled = false;
         }
         verdict
     }
