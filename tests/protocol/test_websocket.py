@@ -9,7 +9,7 @@ from tests.protocol.settings import EXTRAS
 from tests.protocol.versions import every_version
 from tests.support import packets, websocket
 from tests.support.broker import Broker, RunningBroker, Settings
-from tests.support.packets import Type, Version
+from tests.support.packets import Type, Version, Will
 from tests.support.spec import spec
 from tests.support.websocket import HandshakeError, WebSocketStream
 from tests.support.wire import PATIENCE_S, Address, Clients, WireClient
@@ -212,6 +212,28 @@ async def test_tcp_and_websocket_clients_meet(dial: Dial, clients: Clients) -> N
     await over_websocket.expect_publish(topic, b"1")
     await over_tcp.publish(topic, b"2")
     await over_websocket.expect_publish(topic, b"2")
+
+
+async def test_what_was_sent_before_the_close_is_carried_out(dial: Dial, clients: Clients) -> None:
+    topic, will = clients.topic("t"), clients.topic("will")
+    watcher = await clients.subscriber(Version.V5, (topic, 0), (will, 0))
+    stream = await dial()
+    client = WireClient(stream, Version.V311, clients.id("ws"))
+    await client.connect(will=Will(will, b"it was no end in order"))
+    # The broker's loop is asked about the first packet, so what follows waits in the connection.
+    last = packets.subscribe(Version.V311, 1, [("a", 0)]) + packets.publish(Version.V311, topic, b"last")
+    last += packets.disconnect()
+    await stream.write_raw(websocket.frame(websocket.BINARY, last) + websocket.frame(websocket.CLOSE, b"\x03\xe8"))
+    await _expect_end(stream)
+    await watcher.expect_publish(topic, b"last")
+    await watcher.expect_quiet()
+
+
+async def test_who_sends_pings_and_does_not_read_the_pongs_is_not_read(dial: Dial) -> None:
+    stream = await dial()
+    pings = websocket.frame(websocket.PING, b"x" * 125) * 1_000_000
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(stream.write_raw(pings), 2)
 
 
 async def test_half_a_handshake_is_closed_in_time(

@@ -32,10 +32,13 @@ impl Shard {
             }
             let before = conn.has_unread;
             conn.has_unread = false;
-            if before && !conn.input.is_empty() && conn.phase != Phase::Lingering {
-                let verdict = self.process_input(conn);
+            if before && conn.phase != Phase::Lingering {
+                let verdict = if conn.input.is_empty() { Verdict::Continue } else { self.process_input(conn) };
                 if verdict != Verdict::Continue {
                     return verdict;
+                }
+                if has_layers(conn) && has_closed_layers(conn) {
+                    return Verdict::Close { cause: Cause::Tcp, reason: 0 };
                 }
             }
             let (transfer, verdict) = self.receive(conn);
@@ -161,7 +164,8 @@ impl Shard {
                 self.flush_layers(conn);
                 let (consumed, processed) = self.process(conn, &plain);
                 verdict = processed;
-                if status == LayerStatus::Closed && verdict.is_open() {
+                // What was sent before the close and has to wait is still carried out.
+                if status == LayerStatus::Closed && verdict == Verdict::Continue {
                     verdict = Verdict::Close { cause: Cause::Tcp, reason: 0 };
                 }
                 if verdict.is_open() {
@@ -184,14 +188,16 @@ impl Shard {
         verdict
     }
 
-    /// Sends what the layers answered (handshake, pong, close).
+    /// Sends what the layers answered (handshake, pong, close). A peer that does not read it is not read either.
     fn flush_layers(&mut self, conn: &mut Connection) {
         let out = &mut self.dispatcher.outlet;
-        conn.with_link(|link| {
+        let has_room = conn.with_link(|link| {
             if link.unsent_bytes() > 0 {
                 link.flush(out);
             }
+            link.has_room()
         });
+        conn.is_stalled |= has_room == Some(false);
     }
 
     fn take_proxy_header(&mut self, conn: &mut Connection) -> Verdict {
@@ -531,4 +537,8 @@ impl Shard {
 
 fn has_layers(conn: &Connection) -> bool {
     conn.listener.spec.tls.is_some() || conn.listener.spec.websocket.is_some()
+}
+
+fn has_closed_layers(conn: &mut Connection) -> bool {
+    conn.with_link(|link| link.layers.as_ref().is_some_and(|layers| layers.is_closed())).unwrap_or(false)
 }

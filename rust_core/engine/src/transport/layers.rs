@@ -155,6 +155,13 @@ impl Layers {
         outbox.take_into(pool, |bytes| target.extend_from_slice(bytes));
     }
 
+    /// Whether the peer has closed in an orderly way.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.status().is_peer_closed)
+            || self.websocket.as_ref().is_some_and(|websocket| websocket.status() == WsStatus::Closed)
+    }
+
     /// Whether MQTT bytes may be sent.
     #[must_use]
     pub fn is_open(&self) -> bool {
