@@ -8,7 +8,7 @@ import pytest
 from tests.protocol.settings import EXTRAS
 from tests.protocol.versions import every_version
 from tests.support.broker import Settings
-from tests.support.packets import Property, Version
+from tests.support.packets import Property, Version, Will
 from tests.support.spec import spec
 from tests.support.wire import Clients, WireClient
 
@@ -57,6 +57,40 @@ async def test_full_queue_can_disconnect_a_slow_client(clients_with: Callable[[S
     for number in range(2):
         await slow.expect_publish(topic, b"%d" % number)
     await slow.expect_fault(0x97)
+
+
+async def test_full_queue_can_disconnect_a_client_that_reads_nothing(
+    clients_with: Callable[[Settings], Clients],
+) -> None:
+    clients = clients_with(
+        {"mqtt.mqueue_overflow": "disconnect", "mqtt.max_mqueue_len": 5, "mqtt.max_inflight": 65_535}
+    )
+    topic, will = clients.topic("t"), clients.topic("will")
+    watcher = await clients.subscriber(Version.V5, (will, 0))
+    await clients.subscriber(Version.V5, (topic, 1), will=Will(will, b"ended"))
+    publisher = await clients.connected()
+    for _ in range(300):
+        await publisher.publish_fully(topic, b"x" * 50_000)
+    await watcher.expect_publish(will, b"ended")
+
+
+@spec("MQTT5-4.6.0-5", row=115)
+async def test_qos0_of_today_does_not_pass_what_is_stored_of_yesterday(clients: Clients) -> None:
+    topic = clients.topic("t")
+    await _away(clients, topic, qos=0)
+    publisher = await clients.connected()
+    for number in range(900):
+        await publisher.publish(topic, b"%06d" % number + b" " * 20_000)
+    await publisher.expect_quiet()
+    client, _ = await clients.persistent(Version.V5, clients.id())
+    got = []
+    for number in range(900, 1400):
+        await publisher.publish(topic, b"%06d" % number)
+        got.append(int((await client.expect_publish(topic)).payload[:6]))
+    while got[-1] < 1399:
+        got.append(int((await client.expect_publish(topic)).payload[:6]))
+    assert got == sorted(got)
+    assert got[:900] == list(range(900))
 
 
 async def test_default_queue_keeps_the_newest_thousand(clients: Clients) -> None:

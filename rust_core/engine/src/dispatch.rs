@@ -277,7 +277,8 @@ impl Dispatcher {
         let qos = if settings.upgrades_qos { granted.max(run.inbound.qos) } else { granted.min(run.inbound.qos) };
         let State { link, window, reserved_bytes, .. } = &mut *state;
         match (qos, link.as_deref_mut()) {
-            (QoS::AtMostOnce, Some(link)) => {
+            // What is stored from the time before the connection goes first.
+            (QoS::AtMostOnce, Some(link)) if !window.has_qos0_waiting() => {
                 if link.has_room() && link.may_deliver(&mut self.outlet) {
                     self.write(run, session, link, grant, qos, 0);
                     if self.outlet.traces.is_some() {
@@ -296,8 +297,14 @@ impl Dispatcher {
                 let receive_maximum = link.as_ref().map_or(0, |link| link.receive_maximum);
                 let entry = run.entry(grant, qos, settings.priority_of(run.inbound.topic));
                 let tight = session.tight_limits(reserved_bytes, window.queue_bytes(), entry.bytes, &settings.limits);
-                let limits = tight.as_ref().unwrap_or(&settings.limits);
-                let offered = window.offer(entry, has_room, receive_maximum, limits);
+                let mut limits = tight.unwrap_or(settings.limits);
+                if qos == QoS::AtMostOnce && link.is_some() {
+                    limits.overflow = Overflow::DropNewest;
+                }
+                let offered = match window.offer(entry, has_room, receive_maximum, &limits) {
+                    Offer::Refused(_) if link.is_some() && limits.overflow == Overflow::Disconnect => Offer::Disconnect,
+                    offered => offered,
+                };
                 if tight.is_some() {
                     session.note_exceeded(&offered);
                 }

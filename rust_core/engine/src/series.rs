@@ -14,6 +14,7 @@ use crate::dispatch::Dispatcher;
 use crate::hub::Hub;
 use crate::outbox::SOFT_MARK;
 use crate::publication::{Dispatched, Inbound, Run};
+use crate::session::State;
 use crate::shard::Shard;
 
 /// Whole publications on one topic, one behind the other.
@@ -177,11 +178,12 @@ impl Dispatcher {
         if state.is_ended {
             return true;
         }
-        let Some(link) = state.link.as_deref_mut() else {
+        let State { link: Some(link), window, .. } = &mut *state else {
             return false;
         };
         let is_simple = link.throttle.is_none()
             && !link.needs_own_encoding()
+            && !window.has_qos0_waiting()
             && (version == Version::V5) == (link.version == Version::V5)
             && link.takes(series.most_bytes)
             && link.unsent_bytes() + series.frames.len() < SOFT_MARK;

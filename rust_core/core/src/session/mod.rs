@@ -283,6 +283,12 @@ impl<M> Window<M> {
         self.backlog.as_ref().map_or(0, |backlog| backlog.queue.len())
     }
 
+    /// Returns whether a message of QoS 0 waits, so that a newer one must not be sent by itself. [MQTT5-4.6.0-5]
+    #[must_use]
+    pub fn has_qos0_waiting(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.queue.has_qos0())
+    }
+
     /// Returns the bytes that wait, as counted by `Entry::bytes`.
     #[must_use]
     pub fn queue_bytes(&self) -> u64 {

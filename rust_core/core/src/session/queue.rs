@@ -48,6 +48,10 @@ impl<M> Queue<M> {
         self.bytes
     }
 
+    pub(super) fn has_qos0(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.unacknowledged.is_empty())
+    }
+
     /// Takes `entry` in and returns what had to leave for it, oldest first, or gives it back if it may not come in.
     pub(super) fn push(&mut self, entry: Entry<M>, limits: &Limits) -> Result<Vec<Entry<M>>, Entry<M>> {
         if has_room(self.len, self.bytes, entry.bytes, limits) {
