@@ -179,7 +179,7 @@ bench: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure the broker beside mo
 	$(PY) -m bench.run --seconds 1.2 --warmup 0.3 $(ARGS)
 
 bench-peers: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure it beside all installed peers, every scenario
-	$(PY) -m bench.run --tier all --brokers pybroker,mosquitto,rumqttd,rmqtt,mochi --skip-missing --seconds 1 --warmup 0.3 \
+	$(PY) -m bench.run --tier all --brokers pybroker,mosquitto,rumqttd,rmqtt,mochi --skip-missing --repeat 3 --seconds 1 --warmup 0.3 \
 	    --output bench/results/peers.json $(ARGS)
 
 bench-shards: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure two shards beside one: at most 10 % dearer in any row

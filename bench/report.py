@@ -118,6 +118,7 @@ def _section(section: Section, results: Results, pictures: list[str]) -> str:
     repeat = settings["repeat"]
     command = " ".join(["python -m bench.run", *settings["arguments"]]) if "arguments" in settings else section.command
     how = f"the median of {repeat} interleaved runs" if repeat > 1 else "one run"
+    how += " (fewer of those that take long)" if any(one.get("repeat") for one in results["scenarios"].values()) else ""
     brokers = "".join(f"* {one['title']}: {one['version']}\n" for one in results["brokers"].values())
     shown = "".join(f"\n![{name.removesuffix('.svg')}](images/{name})\n" for name in pictures)
     return (

@@ -260,7 +260,7 @@ def _all_runs(
     for scenario in chosen:
         able = [peer for peer in brokers if _reason_against(peer, scenario) is None]
         variants = {peer.name: _best_variant(runner, scenario, peer) for peer in able}
-        for number in range(repeat):
+        for number in range(min(repeat, scenario.repeat or repeat)):
             for peer in able:
                 start = time.monotonic()
                 run = runner.run(scenario, peer, variants[peer.name])
@@ -331,6 +331,7 @@ def _results(
                 "sweep": one.sweep,
                 "shown": list(one.shown),
                 "cores": one.cores,
+                "repeat": one.repeat,
             }
             for one in chosen
         },

@@ -16,7 +16,7 @@ Option = str | int | float | bool
 
 _KEYS = {
     "title", "tier", "smoke", "figure", "target", "targets", "mosquitto_ratio", "limit", "transport", "load",
-    "background", "sweep", "seconds", "sample_s", "variant", "shown", "cores",
+    "background", "sweep", "seconds", "sample_s", "variant", "shown", "cores", "repeat",
 }  # fmt: skip
 
 
@@ -33,6 +33,7 @@ class Scenario:
     `variant` is that of a broker which alone can do it. `seconds` is a measured time of its own; with `sample_s` the
     broker's memory is looked at that often meanwhile. `shown` names figures that are shown without a target. `cores`
     puts broker and clients on `one` core together or, with `two`, on a core each; without it the system chooses.
+    `repeat` is how many runs are enough where one takes long.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Scenario:
     sample_s: float | None = None
     shown: Sequence[str] = ()
     cores: str | None = None
+    repeat: int | None = None
 
 
 def arguments(options: Mapping[str, Option]) -> list[str]:
@@ -99,6 +101,7 @@ def load(path: Path) -> list[Scenario]:
             sample_s=data.get("sample_s"),
             shown=data.get("shown", ()),
             cores=data.get("cores"),
+            repeat=data.get("repeat"),
         )
         return _swept(scenario, data["sweep"]) if "sweep" in data else [scenario]
     except KeyError as error:

@@ -36,3 +36,17 @@ def test_a_single_core_is_shared_by_all(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2})
     one = scenario.Scenario("s", "S", "table", "cost", {"mode": "paced"}, cores="two")
     assert run._cores_of(one) == ({2}, {2})
+
+
+@pytest.mark.parametrize(("own", "asked", "runs"), [(None, 3, 3), (2, 3, 2), (3, 1, 1)])
+def test_scenario_that_takes_long_is_run_no_more_often_than_it_says(own: int | None, asked: int, runs: int) -> None:
+    class Counting(run.Runner):
+        def __init__(self) -> None:
+            pass
+
+        def run(self, *_: object) -> dict[str, object]:
+            return {"scenario": "s", "broker": "pybroker", "error": "not run"}
+
+    one = scenario.Scenario("s", "S", "table", "cost", {"mode": "idle"}, repeat=own)
+    peer = peers.load("pybroker", {"pybroker": "true"})
+    assert len(list(run._all_runs(Counting(), [one], [peer], asked))) == runs
