@@ -53,7 +53,7 @@ class Applicant:
     `attributes` are the client attributes by name, `None` while there are none; `declared_client_id` is the id before
     any override; `expire_at_s` (wall clock) is when its rights end, `None`: never, and `disconnects_at_expiry` whether
     its connection ends with them. `exchange` belongs to the authenticator: what it must remember between the steps of
-    an enhanced authentication.
+    an enhanced authentication. `host` and `port` are where it connects from; `host` is empty for a unix socket.
 
     Args:
         conn: its connection.
@@ -72,6 +72,7 @@ class Applicant:
         "exchange",
         "expire_at_s",
         "expiry_s",
+        "host",
         "is_assigned",
         "is_clean_start",
         "is_superuser",
@@ -81,6 +82,7 @@ class Applicant:
         "mountpoint",
         "namespace",
         "peer",
+        "port",
         "username",
         "version",
         "zone",
@@ -91,13 +93,15 @@ class Applicant:
         self.connect = connect
         self.listener = listener
         self.version = connect.version
-        self.client_id = ClientId(connect.client_id)
-        self.declared_client_id = self.client_id
-        self.username = None if connect.username is None else Username(connect.username)
+        client_id, username = connect.client_id, connect.username
+        self.client_id = self.declared_client_id = ClientId(client_id)
+        self.username = None if username is None else Username(username)
         self.is_clean_start = connect.is_clean_start
         self.expiry_s = 0
         self.keep_alive_s = connect.keep_alive_s
-        self.peer = render_peer(connect.peer)
+        peer = connect.peer
+        self.host, self.port = peer
+        self.peer = render_peer(peer)
         self.method: str | None = connect.authentication_method if self.version == 5 else None
         self.is_assigned = False
         self.namespace: Namespace | None = None

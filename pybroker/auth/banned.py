@@ -36,6 +36,7 @@ class BanList:
             "username_re": {},
         }
         self._networks: dict[str, tuple[_Network, int | None]] = {}
+        self._is_empty = True
 
     def add(self, kind: BanKind, who: str, until_s: int | None) -> None:
         """Ban somebody; an entry that is there is replaced.
@@ -45,6 +46,7 @@ class BanList:
             who: in the spelling of `normalize`.
             until_s: wall seconds; `None`: without end.
         """
+        self._is_empty = False
         if kind == "peerhost_net":
             self._networks[who] = (ipaddress.ip_network(who), until_s)
         elif kind in self._patterns:
@@ -60,10 +62,11 @@ class BanList:
             self._patterns[kind].pop(who, None)
         else:
             self._names[kind].pop(who, None)
+        self._is_empty = not (self._networks or any(self._names.values()) or any(self._patterns.values()))
 
     def is_banned(self, applicant: Applicant) -> bool:
         """Whether the applicant's client id, user name or address is banned now."""
-        return self.covers(applicant.client_id, applicant.username, applicant.connect.peer[0])
+        return not self._is_empty and self.covers(applicant.client_id, applicant.username, applicant.host)
 
     def count_connect(self, applicant: Applicant) -> bool:
         """Count a CONNECT of somebody who is not banned; return whether that bans the client id."""

@@ -14,7 +14,7 @@ def facts_of(applicant: Applicant) -> ClientFacts:
         username=applicant.username,
         zone=applicant.zone,
         listener=listener.id,
-        peer_host=connect.peer[0],
+        peer_host=applicant.host,
         peer_name=applicant.peer,
         port=listener.port,
         server_name=connect.server_name,

@@ -22,7 +22,7 @@ def render_mountpoint(template: Template, applicant: Applicant, keeps_placeholde
         {
             "clientid": applicant.client_id,
             "username": applicant.username,
-            "peerhost": applicant.connect.peer[0],
+            "peerhost": applicant.host,
             "zone": applicant.zone,
         },
         applicant.attributes or {},

@@ -1,6 +1,6 @@
 """A client as access control sees it, made of what the connect pipeline has found out."""
 
-from pybroker._core import AccessClient, AccessSubject
+from pybroker._core import AccessClient, AccessSubject, Connect
 from pybroker.ports import Applicant
 
 
@@ -9,23 +9,19 @@ def subject_of(applicant: Applicant) -> AccessSubject:
 
     The certificate itself is not kept: a kilobyte for each client.
     """
-    connect = applicant.connect
-    host, port = connect.peer
-    told = {"cert_subject": connect.certificate_subject, "peersni": connect.server_name}
-    if connect.websocket_path is not None:
-        told["ws_cookie"] = connect.websocket_cookie or ""
+    connect, listener = applicant.connect, applicant.listener
     client = AccessClient(
         applicant.client_id,
         applicant.username,
-        peer_ip=host or None,
-        peer_port=port,
-        local_port=applicant.listener.port,
+        peer_ip=applicant.host or None,
+        peer_port=applicant.port,
+        local_port=listener.port,
         namespace=applicant.namespace,
         zone=applicant.zone,
-        listener=applicant.listener.id,
+        listener=listener.id,
         cert_common_name=connect.certificate_common_name,
         attributes=list(applicant.attributes.items()) if applicant.attributes else (),
-        handshake=[(name, value) for name, value in told.items() if value is not None],
+        handshake=_handshake_of(connect),
         mountpoint=applicant.mountpoint,
     )
     acl = applicant.acl
@@ -36,3 +32,15 @@ def subject_of(applicant: Applicant) -> AccessSubject:
         is_acl_final=acl is not None and acl.is_final,
         expire_at_s=applicant.expire_at_s,
     )
+
+
+def _handshake_of(connect: Connect) -> list[tuple[str, str]]:
+    """Return what the layers below MQTT have told, by the names that rules use; empty for plain TCP."""
+    told = []
+    if (subject := connect.certificate_subject) is not None:
+        told.append(("cert_subject", subject))
+    if (name := connect.server_name) is not None:
+        told.append(("peersni", name))
+    if connect.websocket_path is not None:
+        told.append(("ws_cookie", connect.websocket_cookie or ""))
+    return told

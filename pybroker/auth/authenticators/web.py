@@ -129,7 +129,7 @@ def _values(applicant: Applicant) -> dict[str, str | None]:
     connect = applicant.connect
     password = connect.password or b""
     der = connect.certificate_der
-    host, port = connect.peer
+    host, port = applicant.host, applicant.port
     return {
         "username": applicant.username,
         "clientid": applicant.client_id,

@@ -58,6 +58,19 @@ def test_applicant_is_judged_by_what_it_says_and_where_it_comes_from() -> None:
     assert all(list_with(kind, who).is_banned(applicant) for kind, who in ENTRIES)
 
 
+@pytest.mark.parametrize(("kind", "who"), ENTRIES)
+def test_entry_holds_while_others_come_and_go(kind: BanKind, who: str) -> None:
+    connect = FakeConnect(client_id="c1", username="ann", peer=("192.0.2.7", 1)).as_core()
+    applicant = Applicant(1, connect, ListenerTraits(id=ListenerId("tcp:default")))
+    bans = list_with(kind, who)
+    for other in ("clientid", "username"):
+        bans.add(other, "somebody", None)
+        bans.remove(other, "somebody")
+    assert bans.is_banned(applicant)
+    bans.remove(kind, who)
+    assert not bans.is_banned(applicant)
+
+
 @pytest.mark.parametrize(
     ("kind", "who"),
     [
