@@ -80,7 +80,8 @@ def note(results: Results) -> str:
     return (
         f"\nThe {results['brokers'][relay]['title']} is no broker: one thread that copies messages from socket to"
         " socket, the floor of what the kernel takes. The targets were set on another machine, where such a server cost"
-        " less or more; `target here` is the same multiple of what it costs here.\n"
+        " less or more; `target here` is the same multiple of what it costs here. A latency is to be"
+        " read beside the relay's.\n"
     )
 
 
@@ -145,16 +146,12 @@ def _verdicts(section: Section, results: Results) -> str:
         beyond = [f"{name} {broker} x {cost:.2f}" for name, broker, cost, _, holds in found if not holds]
         return f"\nRows that cost over 10 % more, and more than the noise: {', '.join(beyond) or 'none'}.\n"
     missed = [
-        f"{name} {_UNITS.get(figure, figure)}: {value:.2f} (bound {bound:g}{_here(results, name, figure)})"
+        f"{name} {_UNITS.get(figure, figure)}: {value:.2f}"
+        f" (bound {bound:g}{verdict.beside_floor(results, name, figure)})"
         for name, figure, value, bound, holds in verdict.targets(results, "pybroker")
         if not holds
     ]
     return f"\nTargets missed: {'; '.join(missed) or 'none'}.\n"
-
-
-def _here(results: Results, scenario: str, figure: str) -> str:
-    here = verdict.target_here(results, scenario, figure)
-    return "" if here is None else f", here {here:.3g}"
 
 
 def charts(results: Results) -> dict[str, str]:

@@ -73,6 +73,16 @@ def target_here(results: Results, scenario: str, figure: str) -> float | None:
     return None if cost is None else float(about["targets"][figure] * cost / about["limit"])
 
 
+def beside_floor(results: Results, scenario: str, figure: str) -> str:
+    """Return what a bound is to be read beside: the target here, else the figure of the server without logic, if any."""
+    here = target_here(results, scenario, figure)
+    if here is not None:
+        return f", here {here:.3g}"
+    relay = floor(results)
+    figures = results["medians"].get(scenario, {}).get(relay, {}).get("figures", {})
+    return f", {results['brokers'][relay]['title']} {figures[figure]:.3g}" if relay and figure in figures else ""
+
+
 def against(results: Results, base: str, within: float) -> Iterator[tuple[str, str, float, float, bool]]:
     """Yield scenario, broker, cost and rate divided by those of `base`, and whether the cost stays `within` percent.
 
@@ -105,7 +115,10 @@ def main() -> int:
     results = json.loads(options.results.read_text(encoding="utf-8"))
     failed = broken_promises(results, "pybroker")
     for name, figure, value, bound, holds in targets(results, options.broker):
-        print(f"{'met   ' if holds else 'missed'} {name:<28}{figure:<26}{value:>12.2f}  bound {bound:g}")
+        print(
+            f"{'met   ' if holds else 'missed'} {name:<28}{figure:<26}{value:>12.2f}  bound {bound:g}"
+            f"{beside_floor(results, name, figure)}"
+        )
     if options.base:
         for name, broker, cost, rate, holds in against(results, options.base, options.within):
             print(f"{'holds ' if holds else 'beyond'} {name:<28}{broker:<26}cost x {cost:.2f}  rate x {rate:.2f}")

@@ -96,6 +96,7 @@ def with_relay(cost: float) -> dict[str, Any]:
 def test_target_here_is_the_same_multiple_of_what_the_relay_costs_here() -> None:
     found = with_relay(1.2)
     assert verdict.target_here(found, "s", "cost") == pytest.approx(4.8)
+    assert verdict.beside_floor(found, "s", "cost") == ", here 4.8"
     text = report.table(found)
     assert "| scenario | figure | pybroker | bare relay | target | target here |" in text
     assert "| Some load | cost | 3 | 1.20 | 2 | 4.8 |" in text
@@ -108,6 +109,9 @@ def test_target_here_is_empty_where_there_is_no_limit_or_no_relay() -> None:
     found["scenarios"]["s"]["limit"] = None
     assert verdict.target_here(found, "s", "cost") is None
     assert "| Some load | cost | 3 | 1.20 | 2 |  |" in report.table(found)
+    assert verdict.beside_floor(found, "s", "latency_p99_us") == ""
+    found["medians"]["s"]["relay"]["figures"]["latency_p99_us"] = 351.4
+    assert verdict.beside_floor(found, "s", "latency_p99_us") == ", bare relay 351"
     assert "target here" not in report.table(results(run("pybroker", 3.0)))
 
 
