@@ -548,11 +548,24 @@ class Engine:
         proxy_timeout_ms, idle_timeout_ms (handshakes and CONNECT), max_silence_ms (0: keep alive alone
         decides), access_rules ([(is_allow, "cidr" | "all")]),
         tls (None or {certfile, keyfile, cacertfile, crlfile, verify: bool, fail_if_no_peer_cert, versions}),
-        websocket (None or {path, max_frame_bytes, check_origin, origins, allow_no_origin, fail_if_no_subprotocol}).
+        websocket (None or {path, max_frame_bytes, check_origin, origins, allow_no_origin, fail_if_no_subprotocol}),
+        zone (what `configure` sets otherwise for its clients: max_packet_bytes, max_qos, max_topic_alias,
+        is_retain_available, is_wildcard_available, is_shared_available, receive_maximum, max_awaiting_rel,
+        await_rel_timeout_ms, keepalive_multiplier, retry_interval_ms, is_strict, ignores_loop_deliver).
 
         Raises:
             OSError: the address is in use or may not be bound.
             ValueError: a key is missing or wrong; a certificate file is broken (named).
+        """
+
+    def change_listener(self, listener: int, spec: dict[str, object]) -> None:
+        """Put another specification in force for connections to come; those that are open keep theirs.
+
+        Where it listens stays, whatever `spec` says.
+
+        Raises:
+            OSError: an option of the socket is refused, or the listener is not open.
+            ValueError: as `open_listener`; nothing has changed.
         """
 
     def close_listener(self, listener: int, closes_connections: bool, reason: int) -> None:

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -53,7 +54,7 @@ from pybroker.plane.publish import Publisher
 from pybroker.plane.pump import Pump
 from pybroker.plane.registry import Registry
 from pybroker.plane.session import Sessions
-from pybroker.plane.settings import by_zone, connect_settings, engine_settings, subscribe_settings
+from pybroker.plane.settings import by_zone, connect_settings, engine_settings, listener_terms, subscribe_settings
 from pybroker.plane.subscribe import ExclusiveLocks, Subscriber
 from pybroker.ports import ListenerTraits
 from pybroker.retained.service import RetainedService
@@ -160,7 +161,7 @@ def build_plane(
         bans=bans,
         flapping=flapping,
         namespaces=namespaces,
-        listeners=ListenerService(engine, traits, announce, config.mqtt.idle_timeout),
+        listeners=ListenerService(engine, traits, announce, partial(listener_terms, config)),
         counters=counters,
         sys_topics=SysTopicsService(engine, counters, events, clock, config.node.name, config.sys_topics),
         retained=RetainedService(engine, config.retainer.msg_clear_interval),

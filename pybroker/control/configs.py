@@ -6,6 +6,7 @@ part. Keys that need a restart are stored and take effect then; the caller is to
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from pybroker.config.schema import Config
 from pybroker.control.configuration import Configuration, warn_of_inert
 from pybroker.control.plane import Plane
 from pybroker.errors import BrokerError, ConfigError, Refused
-from pybroker.plane.settings import by_zone, connect_settings, engine_settings, subscribe_settings
+from pybroker.plane.settings import by_zone, connect_settings, engine_settings, listener_terms, subscribe_settings
 
 ROOTS: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fields(Config))
 """Every top-level key."""
@@ -101,12 +102,13 @@ class Configs:
         """
         plane = self._plane
         await plane.authorizer.apply(after.authorization)
-        plane.listeners.idle_timeout_ms = int(after.mqtt.idle_timeout)
+        plane.listeners.terms_of = partial(listener_terms, after)
         try:
             plane.authentication.apply(after)
             plane.engine.configure(engine_settings(after))
             plane.listeners.follow(after.listeners)
         except (BrokerError, ValueError) as error:
+            plane.listeners.terms_of = partial(listener_terms, before)
             plane.engine.configure(engine_settings(before))
             await plane.authorizer.apply(before.authorization)
             plane.authentication.apply(before)

@@ -86,7 +86,9 @@ class ListenerControl:
         return self.find(f"{kind}:{name}")
 
     async def update(self, listener: str, body: Mapping[str, Any]) -> ListenerView:
-        """Change settings of a listener; those that are not given stay. Its connections end if it was open.
+        """Change settings of a listener; those that are not given stay.
+
+        Open connections keep what held when they came; they end only where `bind`, `sndbuf` or `recbuf` changes.
 
         Raises:
             Refused: as `find`; `BAD_REQUEST`: the settings cannot be.

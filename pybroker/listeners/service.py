@@ -26,6 +26,7 @@ from pybroker.config.schema import (
 )
 from pybroker.errors import BrokerError, ConfigError
 from pybroker.listeners.certificates import CertificateWatch
+from pybroker.plane.settings import ListenerTerms
 from pybroker.ports import ListenerTraits
 from pybroker.types import ListenerId
 
@@ -51,6 +52,7 @@ class _Known(NamedTuple):
     kind: ListenerType
     name: str
     settings: AnyListener
+    terms: ListenerTerms
 
 
 class ListenerService:
@@ -60,7 +62,7 @@ class ListenerService:
         engine: binds and accepts.
         traits: filled and emptied here, read by the connect pipeline.
         announce: gets one line for each listener that is opened.
-        idle_timeout_ms: handshakes and CONNECT must be done by then; may be changed, and holds for what is opened.
+        terms_of: what a zone grants; may be changed, and holds for what is opened and for `follow`.
     """
 
     def __init__(
@@ -68,12 +70,12 @@ class ListenerService:
         engine: Engine,
         traits: dict[int, ListenerTraits],
         announce: Callable[[str], None],
-        idle_timeout_ms: int,
+        terms_of: Callable[[str], ListenerTerms],
     ) -> None:
         self._engine = engine
         self._traits = traits
         self._announce = announce
-        self.idle_timeout_ms = idle_timeout_ms
+        self.terms_of = terms_of
         self._known: dict[ListenerId, _Known] = {}
         self._open: dict[ListenerId, _Open] = {}
         self.certificates = CertificateWatch(engine)
@@ -93,7 +95,7 @@ class ListenerService:
         try:
             for kind, name, settings in listeners.each():
                 listener = listener_id(kind, name)
-                self._known[listener] = _Known(kind, name, settings)
+                self._known[listener] = _Known(kind, name, settings, self.terms_of(settings.zone))
                 if settings.enable:
                     self.start(listener)
         except BrokerError:
@@ -103,14 +105,18 @@ class ListenerService:
     def follow(self, listeners: Listeners) -> None:
         """Bring what is open in line with a configuration; what has not changed is left alone.
 
-        A listener that has changed is closed with its connections and opened again. If one cannot be opened, those that
-        were changed before it are changed back.
+        A listener that has changed goes on with its connections, which keep what held when they came; one that is to
+        listen elsewhere is closed with them and opened again. If one cannot be opened, those that were changed before
+        it are changed back.
 
         Raises:
             BrokerError: an address could not be bound.
             ConfigError: a certificate file is broken.
         """
-        wanted = {listener_id(kind, name): _Known(kind, name, settings) for kind, name, settings in listeners.each()}
+        wanted = {
+            listener_id(kind, name): _Known(kind, name, settings, self.terms_of(settings.zone))
+            for kind, name, settings in listeners.each()
+        }
         before = dict(self._known)
         touched = [listener for listener in {**before, **wanted} if before.get(listener) != wanted.get(listener)]
         try:
@@ -121,14 +127,53 @@ class ListenerService:
 
     def _change(self, touched: Iterable[ListenerId], known: Mapping[ListenerId, _Known]) -> None:
         """Give listeners the settings in `known`, or remove them. All close first: one may take another's address."""
+        staying = {listener for listener in touched if self._stays(listener, known.get(listener))}
         for listener in touched:
-            self.stop(listener)
-            self._known.pop(listener, None)
+            if listener not in staying:
+                self.stop(listener)
+                self._known.pop(listener, None)
         for listener in touched:
             if listener in known:
                 self._known[listener] = known[listener]
-                if known[listener].settings.enable:
+                if listener in staying:
+                    self._alter(listener)
+                elif known[listener].settings.enable:
                     self.start(listener)
+
+    def _stays(self, listener: ListenerId, wanted: _Known | None) -> bool:
+        """Whether a listener can go on as `wanted`: it is open, and its socket can be the same.
+
+        Buffers of the kernel are among what is given to a socket before it listens, and cannot go back to the default.
+        """
+        if wanted is None or listener not in self._open or not wanted.settings.enable:
+            return False
+        before, after = self._known[listener].settings, wanted.settings
+        buffers = (before.tcp_options.sndbuf, before.tcp_options.recbuf)
+        return before.bind == after.bind and buffers == (after.tcp_options.sndbuf, after.tcp_options.recbuf)
+
+    def _alter(self, listener: ListenerId) -> None:
+        """Put the settings of an open listener in force for connections to come.
+
+        Raises:
+            BrokerError: the system refuses an option of the socket.
+            ConfigError: a certificate file is broken.
+        """
+        known, entry = self._known[listener], self._open[listener]
+        try:
+            self._engine.change_listener(entry.number, specification(*known))
+        except OSError as error:
+            reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
+            raise BrokerError(f"listener {listener} cannot be changed: {reason}") from None
+        except ValueError as error:
+            raise ConfigError(f"listeners.{known.kind}.{known.name}", str(error)) from None
+        self._note(listener, entry.number, known.settings, entry.address)
+        logger.info("listener_changed", listener=listener)
+
+    def _note(self, listener: ListenerId, number: int, settings: AnyListener, address: str) -> None:
+        """Tell the connect pipeline and the watch of certificates about an open listener."""
+        self._traits[number] = _traits(listener, settings, address)
+        if isinstance(settings, SslListener | WssListener):
+            self.certificates.watch(number, listener, certificate_files(settings.ssl_options))
 
     def is_open(self, listener: ListenerId) -> bool:
         """Return whether a listener accepts connections."""
@@ -144,9 +189,9 @@ class ListenerService:
         """
         if listener in self._open:
             return self._open[listener].address
-        kind, name, settings = self._known[listener]
+        kind, name, settings, terms = self._known[listener]
         try:
-            number, address = self._engine.open_listener(specification(kind, name, settings, self.idle_timeout_ms))
+            number, address = self._engine.open_listener(specification(kind, name, settings, terms))
         except OSError as error:
             where = settings.bind if isinstance(settings, UnixListener) else settings.bind.render()
             reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
@@ -157,9 +202,7 @@ class ListenerService:
         except ValueError as error:
             raise ConfigError(f"listeners.{kind}.{name}", str(error)) from None
         self._open[listener] = _Open(number, address)
-        self._traits[number] = _traits(listener, settings, address)
-        if isinstance(settings, SslListener | WssListener):
-            self.certificates.watch(number, listener, certificate_files(settings.ssl_options))
+        self._note(listener, number, settings, address)
         self._announce(f"listener {listener} started on {address}")
         return address
 
@@ -202,7 +245,7 @@ class ListenerService:
         return ListenerStats(*self._engine.listener_stats(self._open[listener].number))
 
 
-def specification(kind: ListenerType, name: str, settings: AnyListener, idle_timeout_ms: int) -> dict[str, object]:
+def specification(kind: ListenerType, name: str, settings: AnyListener, terms: ListenerTerms) -> dict[str, object]:
     """Return the engine's specification of a listener."""
     spec: dict[str, object] = {
         "kind": kind,
@@ -213,7 +256,8 @@ def specification(kind: ListenerType, name: str, settings: AnyListener, idle_tim
         "bytes_rate": 0.0 if settings.bytes_rate is None else settings.bytes_rate.per_second,
         "proxy_protocol": settings.proxy_protocol,
         "proxy_timeout_ms": int(settings.proxy_protocol_timeout),
-        "idle_timeout_ms": idle_timeout_ms,
+        "idle_timeout_ms": terms.idle_timeout_ms,
+        "zone": dict(terms.zone),
         "access_rules": [(rule.is_allow, rule.network) for rule in settings.access_rules],
         **_socket(settings.tcp_options),
     }

@@ -3,7 +3,7 @@
 Each function maps one configuration to one set of values; nothing is kept here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -52,6 +52,49 @@ class SubscribeSettings(msgspec.Struct, frozen=True, kw_only=True):
     allows_shared: bool = True
     allows_exclusive: bool = False
     max_subscriptions: int = 0
+
+
+class ListenerTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the clients of a listener are granted by its zone.
+
+    Args:
+        idle_timeout_ms: handshakes and CONNECT must be done by then.
+        zone: the engine's settings that the zone has of its own.
+    """
+
+    idle_timeout_ms: int
+    zone: Mapping[str, object] = {}
+
+
+_OF_A_ZONE = {
+    "max_packet_size": "max_packet_bytes",
+    "max_qos_allowed": "max_qos",
+    "max_topic_alias": "max_topic_alias",
+    "retain_available": "is_retain_available",
+    "wildcard_subscription": "is_wildcard_available",
+    "shared_subscription": "is_shared_available",
+    "receive_maximum": "receive_maximum",
+    "max_awaiting_rel": "max_awaiting_rel",
+    "await_rel_timeout": "await_rel_timeout_ms",
+    "keepalive_multiplier": "keepalive_multiplier",
+    "retry_interval": "retry_interval_ms",
+    "strict_mode": "is_strict",
+    "ignore_loop_deliver": "ignores_loop_deliver",
+}
+"""Keys of `mqtt` that a zone may have of its own, by the engine's names for them."""
+
+
+def listener_terms(config: Config, zone: str) -> ListenerTerms:
+    """Return what the listeners of a zone grant; a zone that is not configured has the general keys."""
+    own = config.zones[zone].mqtt if zone in config.zones else {}
+    if not own:
+        return ListenerTerms(idle_timeout_ms=int(config.mqtt.idle_timeout))
+    merged = msgspec.structs.replace(config, mqtt=config.zones[zone].mqtt_over(config.mqtt))
+    settings = engine_settings(merged)
+    return ListenerTerms(
+        idle_timeout_ms=int(merged.mqtt.idle_timeout),
+        zone={name: settings[name] for key, name in _OF_A_ZONE.items() if key in own},
+    )
 
 
 def connect_settings(mqtt: MqttSettings) -> ConnectSettings:

@@ -198,6 +198,11 @@ class FakeEngine:
         self.calls.append(("open_listener", spec))
         return number, str(spec.get("path") or f"{spec['host']}:{spec['port']}")
 
+    def change_listener(self, listener: int, spec: dict[str, object]) -> None:
+        if self.raises is not None:
+            raise self.raises
+        self.calls.append(("change_listener", listener, spec))
+
     def close_listener(self, listener: int, closes_connections: bool, reason: int) -> None:
         self.calls.append(("close_listener", listener, closes_connections, reason))
 

@@ -42,7 +42,7 @@ impl Shard {
                     self.log(
                         40,
                         "accept_failed",
-                        vec![("listener", listener.spec.name.clone()), ("reason", error.to_string())],
+                        vec![("listener", listener.spec().name.clone()), ("reason", error.to_string())],
                     );
                     return self.pause_listener(&listener, ACCEPT_PAUSE_MS);
                 }
@@ -62,7 +62,7 @@ impl Shard {
             self.log(
                 30,
                 "connection_refused",
-                vec![("listener", listener.spec.name.clone()), ("peer", peer), ("reason", reason)],
+                vec![("listener", listener.spec().name.clone()), ("peer", peer), ("reason", reason)],
             );
             return;
         }
@@ -79,22 +79,25 @@ impl Shard {
 
     pub(crate) fn adopt(&mut self, listener: Arc<Listener>, fd: OwnedFd, source: Option<SocketAddr>) {
         let id = self.reserve();
-        let tls = match listener.spec.tls.as_ref().map(TlsSession::new).transpose() {
+        let spec = listener.spec();
+        let tls = match spec.tls.as_ref().map(TlsSession::new).transpose() {
             Ok(tls) => tls,
             Err(error) => {
                 self.log(
                     40,
                     "tls_failed",
-                    vec![("listener", listener.spec.name.clone()), ("reason", error.to_string())],
+                    vec![("listener", listener.spec().name.clone()), ("reason", error.to_string())],
                 );
                 None
             }
         };
-        let websocket = listener.spec.websocket.as_ref().map(|settings| WsSession::new(Arc::clone(settings)));
+        let websocket = spec.websocket.as_ref().map(|settings| WsSession::new(Arc::clone(settings)));
         let fd = Arc::new(fd);
         let link = Box::new(Link::new(id, Arc::clone(&fd), Layers::new(tls, websocket)));
-        let max_packet_bytes = self.dispatcher.outlet.settings.max_packet_bytes;
-        let mut conn = Box::new(Connection::new(id, fd, listener, source, link, max_packet_bytes, self.now_ms()));
+        let told = self.dispatcher.outlet.settings.max_packet_bytes;
+        let max_packet_bytes = spec.zone.max_packet_bytes.unwrap_or(told);
+        let mut conn =
+            Box::new(Connection::new(id, fd, (listener, spec), source, link, max_packet_bytes, self.now_ms()));
         if let Err(error) = self.poller.add_socket(conn.fd.as_fd(), id.0) {
             self.log(40, "connection_failed", vec![("reason", error.to_string())]);
             self.forget(&conn);
@@ -112,7 +115,7 @@ impl Shard {
             self.log(
                 40,
                 "listen_failed",
-                vec![("listener", listener.spec.name.clone()), ("reason", error.to_string())],
+                vec![("listener", listener.spec().name.clone()), ("reason", error.to_string())],
             );
             return;
         }

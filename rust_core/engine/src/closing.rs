@@ -126,7 +126,11 @@ impl Shard {
     }
 
     fn retries(&self, conn: &Connection) -> bool {
-        self.dispatcher.outlet.settings.retry_interval_ms > 0 && conn.version() != Version::V5
+        self.retry_interval_ms(conn) > 0 && conn.version() != Version::V5
+    }
+
+    fn retry_interval_ms(&self, conn: &Connection) -> u64 {
+        conn.spec.zone.retry_interval_ms.unwrap_or(self.dispatcher.outlet.settings.retry_interval_ms)
     }
 
     /// Looks at a connection whose coarse timer fired.
@@ -168,7 +172,7 @@ impl Shard {
         }
         // [MQTT5-3.1.4] Nothing is said to who never introduced itself.
         let fields = vec![
-            ("listener", conn.listener.spec.name.clone()),
+            ("listener", conn.spec.name.clone()),
             ("peer", conn.source.map_or_else(String::new, |peer| peer.to_string())),
             ("phase", format!("{:?}", conn.phase).to_lowercase()),
         ];
@@ -187,7 +191,8 @@ impl Shard {
     }
 
     fn expire_inbound(&mut self, conn: &mut Connection) {
-        let timeout_ms = self.dispatcher.outlet.settings.await_rel_timeout_ms;
+        let told = self.dispatcher.outlet.settings.await_rel_timeout_ms;
+        let timeout_ms = conn.spec.zone.await_rel_timeout_ms.unwrap_or(told);
         if conn.open_qos2 == 0 || timeout_ms == 0 {
             return;
         }
@@ -204,7 +209,7 @@ impl Shard {
 
     /// Sends unfinished messages again to a 3.x client that has not acknowledged for the retry interval.
     fn retry(&mut self, conn: &Connection) {
-        let interval_ms = self.dispatcher.outlet.settings.retry_interval_ms;
+        let interval_ms = self.retry_interval_ms(conn);
         let now_ms = self.now_ms();
         if now_ms < conn.heard_ms + interval_ms {
             return;

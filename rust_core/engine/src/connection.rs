@@ -12,7 +12,7 @@ use crate::events::Cause;
 use crate::gate::Gate;
 use crate::limits::TokenBucket;
 use crate::link::{ConnId, Link};
-use crate::listener::Listener;
+use crate::listener::{Listener, ListenerSpec};
 use crate::namespace::Namespace;
 use crate::session::{Mount, Session};
 
@@ -124,6 +124,8 @@ pub struct Connection {
     pub fd: Arc<OwnedFd>,
     /// Where it came in.
     pub listener: Arc<Listener>,
+    /// What held there when it came.
+    pub spec: Arc<ListenerSpec>,
     /// What it waits for.
     pub phase: Phase,
     /// Its sending half.
@@ -178,21 +180,20 @@ impl Connection {
     pub fn new(
         id: ConnId,
         fd: Arc<OwnedFd>,
-        listener: Arc<Listener>,
+        (listener, spec): (Arc<Listener>, Arc<ListenerSpec>),
         source: Option<SocketAddr>,
         link: Box<Link>,
         max_packet_bytes: u32,
         now_ms: u64,
     ) -> Self {
-        let phase = if listener.spec.is_proxied {
+        let phase = if spec.is_proxied {
             Phase::Proxy
         } else if link.layers.is_some() {
             Phase::Handshake
         } else {
             Phase::Connect
         };
-        let patience_ms =
-            if phase == Phase::Proxy { listener.spec.proxy_timeout_ms } else { listener.spec.idle_timeout_ms };
+        let patience_ms = if phase == Phase::Proxy { spec.proxy_timeout_ms } else { spec.idle_timeout_ms };
         Self {
             id,
             fd,
@@ -216,16 +217,17 @@ impl Connection {
             pending: None,
             terms: None,
             guard: Guard::default(),
-            buckets: Self::buckets(&listener, now_ms),
+            buckets: Self::buckets(&spec, now_ms),
             source,
             proxied: None,
+            spec,
             listener,
         }
     }
 
-    fn buckets(listener: &Listener, now_ms: u64) -> Option<Box<Buckets>> {
-        let messages = TokenBucket::new(listener.spec.messages_rate, now_ms);
-        let bytes = TokenBucket::new(listener.spec.bytes_rate, now_ms);
+    fn buckets(spec: &ListenerSpec, now_ms: u64) -> Option<Box<Buckets>> {
+        let messages = TokenBucket::new(spec.messages_rate, now_ms);
+        let bytes = TokenBucket::new(spec.bytes_rate, now_ms);
         (messages.is_some() || bytes.is_some()).then(|| Box::new(Buckets { messages, bytes, gate: None }))
     }
 

@@ -152,6 +152,15 @@ impl Engine {
         Ok(listener)
     }
 
+    /// Puts another specification of an open listener in force for connections to come; its address stays.
+    ///
+    /// # Errors
+    /// As [`Listener::change`]; `NotFound`: it is not open.
+    pub fn change_listener(&self, id: u32, spec: ListenerSpec) -> io::Result<()> {
+        let listener = self.hub.listeners.get(id).ok_or(io::ErrorKind::NotFound)?;
+        listener.change(spec, sys::now_ms())
+    }
+
     /// Closes a listener; with a reason, its connections too.
     pub fn close_listener(&self, id: u32, reason: Option<u8>) {
         if self.hub.listeners.close(id).is_some() {

@@ -13,6 +13,7 @@ use crate::counters::Metric;
 use crate::events::{Cause, ConnectInfo, Event, PeerInfo, WillMessage};
 use crate::gate::Throttle;
 use crate::link::{ConnId, Link};
+use crate::listener::ZoneTerms;
 use crate::session::Session;
 use crate::shard::Shard;
 
@@ -51,10 +52,11 @@ impl Shard {
         self.dispatcher.outlet.tally.count(Metric::ConnectReceived);
         let version = connect.version;
         let settings = &self.dispatcher.outlet.settings;
+        let zone = &conn.spec.zone;
         let fault = connect.will.as_ref().and_then(|will| {
-            if will.is_retain && !settings.is_retain_available {
+            if will.is_retain && !zone.is_retain_available.unwrap_or(settings.is_retain_available) {
                 Some(ReasonCode::RetainNotSupported) // [MQTT5-3.2.2-13]
-            } else if will.qos > settings.max_qos {
+            } else if will.qos > zone.max_qos.unwrap_or(settings.max_qos) {
                 Some(ReasonCode::QosNotSupported) // [MQTT5-3.2.2-12]
             } else if topic::validate_topic(will.topic, settings.max_topic_levels).is_err() {
                 Some(ReasonCode::TopicNameInvalid) // [MQTT5-3.1.3-11]
@@ -142,7 +144,7 @@ impl Shard {
             return self.put(conn);
         };
         self.agree(&mut conn, &mut link, keep_alive_s);
-        self.write_connack(&mut link, is_present, extra);
+        self.write_connack(&conn.spec.zone, &mut link, is_present, extra);
         conn.mount.clone_from(&session.mount);
         if let Some(namespace) = &session.namespace {
             conn.limit_by(namespace);
@@ -196,7 +198,8 @@ impl Shard {
             link.sends_problem_information = terms.requests_problem_information;
             link.set_alias_maximum(terms.topic_alias_maximum);
         }
-        conn.aliases = InboundAliases::new(if version == Version::V5 { settings.max_topic_alias } else { 0 });
+        let max_alias = conn.spec.zone.max_topic_alias.unwrap_or(settings.max_topic_alias);
+        conn.aliases = InboundAliases::new(if version == Version::V5 { max_alias } else { 0 });
         conn.silence_ms = self.silence_ms(conn, keep_alive_s);
         conn.deadline_ms = 0;
         conn.heard_ms = self.now_ms();
@@ -204,10 +207,11 @@ impl Shard {
 
     /// How long a client with this keep alive may be silent; 0: for ever.
     pub(crate) fn silence_ms(&self, conn: &Connection, keep_alive_s: u16) -> u64 {
-        let multiplier = self.dispatcher.outlet.settings.keepalive_multiplier;
+        let told = self.dispatcher.outlet.settings.keepalive_multiplier;
+        let multiplier = conn.spec.zone.keepalive_multiplier.unwrap_or(told);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "65,535 s times a small factor")]
         let silence_ms = (f64::from(keep_alive_s) * 1000.0 * multiplier).ceil().max(0.0) as u64;
-        match (silence_ms, conn.listener.spec.max_silence_ms) {
+        match (silence_ms, conn.spec.max_silence_ms) {
             (0, limit) => limit,
             (silence_ms, 0) => silence_ms,
             (silence_ms, limit) => silence_ms.min(limit),
@@ -229,16 +233,17 @@ impl Shard {
         self.settle_connection(conn, Verdict::Continue);
     }
 
-    fn write_connack(&mut self, link: &mut Link, is_present: bool, extra: Option<&ConnackExtra>) {
+    fn write_connack(&mut self, zone: &ZoneTerms, link: &mut Link, is_present: bool, extra: Option<&ConnackExtra>) {
         let settings = Arc::clone(&self.dispatcher.outlet.settings);
+        let receive_maximum = zone.receive_maximum.unwrap_or(settings.receive_maximum);
         let limits = ConnackProperties {
-            receive_maximum: if settings.receive_maximum == 0 { u16::MAX } else { settings.receive_maximum },
-            max_qos: settings.max_qos,
-            allows_retain: settings.is_retain_available,
-            max_packet_bytes: Some(settings.max_packet_bytes),
-            topic_alias_maximum: settings.max_topic_alias,
-            allows_wildcards: settings.is_wildcard_available,
-            allows_shared_subscriptions: settings.is_shared_available,
+            receive_maximum: if receive_maximum == 0 { u16::MAX } else { receive_maximum },
+            max_qos: zone.max_qos.unwrap_or(settings.max_qos),
+            allows_retain: zone.is_retain_available.unwrap_or(settings.is_retain_available),
+            max_packet_bytes: Some(zone.max_packet_bytes.unwrap_or(settings.max_packet_bytes)),
+            topic_alias_maximum: zone.max_topic_alias.unwrap_or(settings.max_topic_alias),
+            allows_wildcards: zone.is_wildcard_available.unwrap_or(settings.is_wildcard_available),
+            allows_shared_subscriptions: zone.is_shared_available.unwrap_or(settings.is_shared_available),
             ..extra.map(connack_properties).unwrap_or_default()
         };
         let connack = Connack { is_session_present: is_present, reason: ReasonCode::Success, properties: limits };
@@ -313,7 +318,7 @@ impl Shard {
         }
         if conn.phase == Phase::Deciding {
             conn.phase = Phase::Authenticating;
-            conn.deadline_ms = self.now_ms() + conn.listener.spec.idle_timeout_ms;
+            conn.deadline_ms = self.now_ms() + conn.spec.idle_timeout_ms;
             self.schedule(&mut conn);
         } else {
             conn.phase = Phase::Open;

@@ -33,18 +33,19 @@ impl Shard {
     /// Whether a QoS 2 publication of a 3.x client waits for a PUBREL. It is not paid, judged or counted before its turn.
     fn has_to_wait(&mut self, conn: &Connection, publish: &Publish<'_>) -> bool {
         let is_possible = publish.qos == QoS::ExactlyOnce && conn.version() != Version::V5;
-        is_possible && !self.allows_awaiting(conn.open_qos2) && !self.is_repeated(conn, publish)
+        is_possible && !self.allows_awaiting(conn) && !self.is_repeated(conn, publish)
     }
 
-    fn allows_awaiting(&self, open: u16) -> bool {
-        let most = self.max_awaiting();
-        most == 0 || open < most
+    fn allows_awaiting(&self, conn: &Connection) -> bool {
+        let most = self.max_awaiting(conn);
+        most == 0 || conn.open_qos2 < most
     }
 
     /// Most QoS 2 publications of one client that wait for PUBREL; 0: any number.
-    fn max_awaiting(&self) -> u16 {
-        let settings = &self.dispatcher.outlet.settings;
-        match (settings.max_awaiting_rel, settings.receive_maximum) {
+    fn max_awaiting(&self, conn: &Connection) -> u16 {
+        let (settings, zone) = (&self.dispatcher.outlet.settings, &conn.spec.zone);
+        let own = zone.max_awaiting_rel.unwrap_or(settings.max_awaiting_rel);
+        match (own, zone.receive_maximum.unwrap_or(settings.receive_maximum)) {
             (0, told) => told,
             (own, 0) => own,
             (own, told) => own.min(told),
@@ -54,7 +55,7 @@ impl Shard {
     /// Judges a PUBLISH and routes it. Access control comes before what the broker can do: who may not publish learns
     /// nothing else.
     pub(crate) fn take_publish(&mut self, conn: &mut Connection, publish: &Publish<'_>, frame: &[u8]) -> Verdict {
-        if self.dispatcher.outlet.settings.is_strict && !publish.payload_is_as_promised() {
+        if self.is_strict(conn) && !publish.payload_is_as_promised() {
             return Verdict::protocol(ReasonCode::PayloadFormatInvalid);
         }
         let alias_topic: Arc<str>;
@@ -86,11 +87,11 @@ impl Shard {
             }
             Clearance::Awaited(step) => return self.await_clearance(conn, step, publish, topic, frame),
         }
-        let settings = &self.dispatcher.outlet.settings;
-        if publish.qos > settings.max_qos {
+        let (settings, zone) = (&self.dispatcher.outlet.settings, &conn.spec.zone);
+        if publish.qos > zone.max_qos.unwrap_or(settings.max_qos) {
             return Verdict::protocol(ReasonCode::QosNotSupported); // [MQTT5-3.2.2-11]
         }
-        if publish.is_retain && !settings.is_retain_available {
+        if publish.is_retain && !zone.is_retain_available.unwrap_or(settings.is_retain_available) {
             return Verdict::protocol(ReasonCode::RetainNotSupported); // [MQTT5-3.2.2-14]
         }
         match publish.qos {
@@ -140,7 +141,7 @@ impl Shard {
         route: impl FnOnce(&mut Self, &Connection) -> ReasonCode,
     ) -> Verdict {
         // Answers of this batch are not sent yet, so the client cannot have used them to publish more. [MQTT5-3.3.4-7]
-        if conn.version() == Version::V5 && !self.allows_open(usize::from(conn.open_qos2) + self.open_qos1) {
+        if conn.version() == Version::V5 && !self.allows_open(conn) {
             return self.over_receive_maximum();
         }
         self.open_qos1 += 1;
@@ -155,9 +156,10 @@ impl Shard {
         Verdict::Continue
     }
 
-    fn allows_open(&self, open: usize) -> bool {
-        let maximum = usize::from(self.dispatcher.outlet.settings.receive_maximum);
-        maximum == 0 || open < maximum
+    fn allows_open(&self, conn: &Connection) -> bool {
+        let told = self.dispatcher.outlet.settings.receive_maximum;
+        let maximum = usize::from(conn.spec.zone.receive_maximum.unwrap_or(told));
+        maximum == 0 || usize::from(conn.open_qos2) + self.open_qos1 < maximum
     }
 
     fn over_receive_maximum(&mut self) -> Verdict {
@@ -173,7 +175,7 @@ impl Shard {
         frame: &[u8],
         route: impl FnOnce(&mut Self, &Connection) -> ReasonCode,
     ) -> Verdict {
-        let max_awaiting = self.max_awaiting();
+        let max_awaiting = self.max_awaiting(conn);
         let now_ms = self.now_ms();
         let packet_id = publish.packet_id;
         let receipt = self.with_window(conn, |_, _, state| {
@@ -294,6 +296,15 @@ impl Shard {
         }
     }
 
+    /// Whether payloads of this client are held to the format they promise.
+    pub(crate) fn is_strict(&self, conn: &Connection) -> bool {
+        conn.spec.zone.is_strict.unwrap_or(self.dispatcher.outlet.settings.is_strict)
+    }
+
+    fn ignores_loop_deliver(&self, conn: &Connection) -> bool {
+        conn.spec.zone.ignores_loop_deliver.unwrap_or(self.dispatcher.outlet.settings.ignores_loop_deliver)
+    }
+
     /// Whether a QoS 0 publication may be sent on as it came.
     pub(crate) fn is_plain(&self, publish: &Publish<'_>) -> bool {
         publish.properties.topic_alias.is_none()
@@ -325,7 +336,7 @@ impl Shard {
             publisher: Some(session.id),
             sender: Sender::Session(session),
             client_id: &session.client_id,
-            is_loop_ignored: version != Version::V5 && self.dispatcher.outlet.settings.ignores_loop_deliver,
+            is_loop_ignored: version != Version::V5 && self.ignores_loop_deliver(conn),
             frame: frame.filter(|_| self.is_plain(publish)).map(|frame| (version, frame)),
         })
     }

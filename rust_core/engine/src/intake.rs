@@ -173,7 +173,7 @@ impl Shard {
                 }
             }
             Some(Err(error)) => {
-                let mut fields = vec![("listener", conn.listener.spec.name.clone()), ("reason", error.to_string())];
+                let mut fields = vec![("listener", conn.spec.name.clone()), ("reason", error.to_string())];
                 fields.extend(conn.source.map(|peer| ("peer", peer.to_string())));
                 self.log(if is_handshaking { 20 } else { 30 }, "transport_failed", fields);
                 self.flush_layers(conn);
@@ -206,7 +206,7 @@ impl Shard {
             Ok(ProxyOutcome::Done { consumed, info }) => {
                 conn.input.drain(..consumed);
                 conn.proxied = Some(Box::new(info));
-                conn.deadline_ms = self.now_ms() + conn.listener.spec.idle_timeout_ms;
+                conn.deadline_ms = self.now_ms() + conn.spec.idle_timeout_ms;
                 conn.phase = if has_layers(conn) { Phase::Handshake } else { Phase::Connect };
                 let mut rest = std::mem::take(&mut conn.input);
                 if rest.is_empty() {
@@ -220,7 +220,7 @@ impl Shard {
             }
             Ok(ProxyOutcome::NeedMore) => Verdict::Close { cause: Cause::Tcp, reason: 0 },
             Err(error) => {
-                let mut fields = vec![("listener", conn.listener.spec.name.clone()), ("reason", error.to_string())];
+                let mut fields = vec![("listener", conn.spec.name.clone()), ("reason", error.to_string())];
                 fields.extend(conn.source.map(|peer| ("peer", peer.to_string())));
                 self.log(30, "proxy_header_refused", fields);
                 Verdict::Close { cause: Cause::Tcp, reason: 0 }
@@ -517,7 +517,7 @@ impl Shard {
     /// Ends a connection whose bytes are no packet.
     fn on_fault(&mut self, conn: &mut Connection, error: pybroker_core::error::DecodeError) -> Verdict {
         let fields = vec![
-            ("listener", conn.listener.spec.name.clone()),
+            ("listener", conn.spec.name.clone()),
             ("peer", conn.source.map_or_else(String::new, |peer| peer.to_string())),
             ("client_id", conn.session().map_or_else(String::new, |session| session.client_id.to_string())),
             ("reason", error.to_string()),
@@ -536,7 +536,7 @@ impl Shard {
 }
 
 fn has_layers(conn: &Connection) -> bool {
-    conn.listener.spec.tls.is_some() || conn.listener.spec.websocket.is_some()
+    conn.spec.tls.is_some() || conn.spec.websocket.is_some()
 }
 
 fn has_closed_layers(conn: &mut Connection) -> bool {

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
+use pybroker_core::codec::QoS;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::limits::TokenBucket;
@@ -57,6 +59,37 @@ impl AccessRule {
     }
 }
 
+/// Where the zone of a listener's clients differs from [`crate::settings::Settings`], whose fields these are.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct ZoneTerms {
+    /// Largest packet taken; told in CONNACK.
+    pub max_packet_bytes: Option<u32>,
+    /// Highest QoS taken; told in CONNACK.
+    pub max_qos: Option<QoS>,
+    /// Highest topic alias taken; told in CONNACK.
+    pub max_topic_alias: Option<u16>,
+    /// Whether retained messages are taken; told in CONNACK.
+    pub is_retain_available: Option<bool>,
+    /// Told in CONNACK; Python refuses such filters.
+    pub is_wildcard_available: Option<bool>,
+    /// Told in CONNACK; Python refuses such filters.
+    pub is_shared_available: Option<bool>,
+    /// Open QoS 1 and 2 publications taken; told in CONNACK.
+    pub receive_maximum: Option<u16>,
+    /// QoS 2 packet ids held.
+    pub max_awaiting_rel: Option<u16>,
+    /// When QoS 2 packet ids are forgotten.
+    pub await_rel_timeout_ms: Option<u64>,
+    /// Silence allowed, in keep alives.
+    pub keepalive_multiplier: Option<f64>,
+    /// When 3.x clients get unfinished messages again.
+    pub retry_interval_ms: Option<u64>,
+    /// Whether promised payload formats are checked.
+    pub is_strict: Option<bool>,
+    /// Whether 3.x clients never get their own messages back.
+    pub ignores_loop_deliver: Option<bool>,
+}
+
 /// Everything that makes a listener.
 pub struct ListenerSpec {
     /// Name for logs, such as `tcp:default`.
@@ -96,14 +129,25 @@ pub struct ListenerSpec {
     pub tls: Option<TlsAcceptor>,
     /// WebSocket.
     pub websocket: Option<Arc<WsSettings>>,
+    /// What its clients are granted otherwise than others.
+    pub zone: ZoneTerms,
+}
+
+impl ListenerSpec {
+    /// Whether the access list lets a peer in: the first rule that covers it decides, and no rule lets nobody in unless
+    /// the list is empty.
+    fn allows(&self, peer: IpAddr) -> bool {
+        let rules = &self.access_rules;
+        rules.is_empty() || rules.iter().find(|rule| rule.matches(peer)).is_some_and(|rule| rule.is_allow)
+    }
 }
 
 /// An open listener.
 pub struct Listener {
     /// Its number, never used again.
     pub id: u32,
-    /// What it was made from.
-    pub spec: ListenerSpec,
+    /// What it was made from, or changed to.
+    spec: ArcSwap<ListenerSpec>,
     /// Address as bound.
     pub address: String,
     socket: OwnedFd,
@@ -136,7 +180,7 @@ impl Listener {
         let bucket = TokenBucket::new(spec.max_conn_rate, now_ms);
         Ok(Self {
             id,
-            spec,
+            spec: ArcSwap::from_pointee(spec),
             address,
             socket,
             is_open: AtomicBool::new(true),
@@ -145,6 +189,33 @@ impl Listener {
             refused: AtomicU64::new(0),
             bucket: Mutex::new(bucket),
         })
+    }
+
+    /// What holds for connections that are accepted now; each keeps what held when it came.
+    #[must_use]
+    pub fn spec(&self) -> Arc<ListenerSpec> {
+        self.spec.load_full()
+    }
+
+    /// Puts another specification in force for connections to come; where it listens and the sizes of the buffers stay,
+    /// whatever the new one says.
+    ///
+    /// # Errors
+    /// The system's, for the options of the socket; nothing but some of them has changed then.
+    pub fn change(&self, mut spec: ListenerSpec, now_ms: u64) -> io::Result<()> {
+        let before = self.spec();
+        spec.bind = before.bind.clone();
+        let socket = SockRef::from(&self.socket);
+        if matches!(spec.bind, Bind::Tcp(_)) {
+            tune(&socket, &spec)?;
+            socket.listen(i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
+        }
+        #[allow(clippy::float_cmp, reason = "a rate that is written alike is the same rate, and its bucket stays")]
+        if spec.max_conn_rate != before.max_conn_rate {
+            *self.bucket.lock() = TokenBucket::new(spec.max_conn_rate, now_ms);
+        }
+        self.spec.store(Arc::new(spec));
+        Ok(())
     }
 
     /// The listening socket, for a poller.
@@ -164,7 +235,7 @@ impl Listener {
         self.is_open.store(false, Ordering::Relaxed);
         // The socket may have failed already; it is not to be used again either way.
         let _ = SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
-        if let Bind::Unix(path) = &self.spec.bind {
+        if let Bind::Unix(path) = &self.spec().bind {
             // Somebody may have removed the file: it is gone, as wanted.
             let _ = std::fs::remove_file(path);
         }
@@ -192,10 +263,11 @@ impl Listener {
     /// # Errors
     /// The refusal; it is counted.
     pub fn admit(&self, peer: Option<SocketAddr>) -> Result<(), Refusal> {
-        let is_allowed = peer.is_none_or(|peer| self.allows(peer.ip()));
+        let spec = self.spec.load();
+        let is_allowed = peer.is_none_or(|peer| spec.allows(peer.ip()));
         let open = self.connections.fetch_add(1, Ordering::Relaxed);
         let refusal = if is_allowed {
-            (self.spec.max_connections > 0 && open >= self.spec.max_connections).then_some(Refusal::Full)
+            (spec.max_connections > 0 && open >= spec.max_connections).then_some(Refusal::Full)
         } else {
             Some(Refusal::Access)
         };
@@ -206,13 +278,6 @@ impl Listener {
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Whether the access list lets a peer in: the first rule that covers it decides, and no rule lets nobody in unless
-    /// the list is empty.
-    fn allows(&self, peer: IpAddr) -> bool {
-        let rules = &self.spec.access_rules;
-        rules.is_empty() || rules.iter().find(|rule| rule.matches(peer)).is_some_and(|rule| rule.is_allow)
     }
 
     /// Takes note that a connection has ended.
@@ -257,19 +322,24 @@ fn listen_tcp(address: SocketAddr, spec: &ListenerSpec) -> io::Result<(OwnedFd, 
     if spec.receive_buffer_bytes > 0 {
         socket.set_recv_buffer_size(spec.receive_buffer_bytes)?;
     }
-    // A connection takes these over from the socket that it is accepted from.
-    socket.set_tcp_nodelay(spec.is_nodelay)?;
-    if let Some((idle_s, interval_s, probes)) = spec.keepalive {
-        let keepalive = TcpKeepalive::new()
-            .with_time(Duration::from_secs(u64::from(idle_s)))
-            .with_interval(Duration::from_secs(u64::from(interval_s)))
-            .with_retries(probes);
-        socket.set_tcp_keepalive(&keepalive)?;
-    }
+    tune(&socket, spec)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(i32::try_from(spec.backlog).unwrap_or(i32::MAX))?;
     let bound = socket.local_addr()?.as_socket().map_or_else(String::new, |bound| bound.to_string());
     Ok((socket.into(), bound))
+}
+
+/// Sets what a connection takes over from the socket that it is accepted from.
+fn tune(socket: &Socket, spec: &ListenerSpec) -> io::Result<()> {
+    socket.set_tcp_nodelay(spec.is_nodelay)?;
+    let Some((idle_s, interval_s, probes)) = spec.keepalive else {
+        return socket.set_keepalive(false);
+    };
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(u64::from(idle_s)))
+        .with_interval(Duration::from_secs(u64::from(interval_s)))
+        .with_retries(probes);
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 fn listen_unix(path: &Path) -> io::Result<(OwnedFd, String)> {
@@ -349,11 +419,15 @@ mod tests {
             access_rules: Vec::new(),
             tls: None,
             websocket: None,
+            zone: ZoneTerms::default(),
         }
     }
 
     fn accepted(spec: ListenerSpec) -> Socket {
-        let listener = Listener::open(1, spec, 0).unwrap();
+        accepted_by(&Listener::open(1, spec, 0).unwrap())
+    }
+
+    fn accepted_by(listener: &Listener) -> Socket {
         let _client = TcpStream::connect(&listener.address).unwrap();
         listener.accept(0).unwrap().0.into()
     }
@@ -371,5 +445,18 @@ mod tests {
         let socket = accepted(spec(false, None));
         assert!(!socket.tcp_nodelay().unwrap());
         assert!(!socket.keepalive().unwrap());
+    }
+
+    #[test]
+    fn connections_have_the_options_that_their_listener_was_changed_to() {
+        let listener = Listener::open(1, spec(true, Some((120, 30, 5))), 0).unwrap();
+        let address = listener.address.clone();
+        listener.change(ListenerSpec { max_connections: 1, ..spec(false, None) }, 0).unwrap();
+        assert_eq!(listener.address, address);
+        let socket = accepted_by(&listener);
+        assert!(!socket.tcp_nodelay().unwrap());
+        assert!(!socket.keepalive().unwrap());
+        assert_eq!(listener.admit(None), Ok(()));
+        assert_eq!(listener.admit(None), Err(Refusal::Full));
     }
 }

@@ -113,7 +113,7 @@ mod tests {
     use crate::counters::Metric;
     use crate::events::Event;
     use crate::hub::Hub;
-    use crate::listener::{Bind, Listener, ListenerSpec};
+    use crate::listener::{Bind, Listener, ListenerSpec, ZoneTerms};
     use crate::namespace::{ClientLimits, NamespaceLimits};
     use crate::rate::{Limit, Rate};
     use crate::session::Session;
@@ -258,6 +258,7 @@ mod tests {
             access_rules: Vec::new(),
             tls: None,
             websocket: None,
+            zone: ZoneTerms::default(),
         }
     }
 

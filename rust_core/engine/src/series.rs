@@ -112,7 +112,7 @@ impl Shard {
     fn takes_series(&self, conn: &Connection, publish: &Publish<'_>) -> bool {
         let outlet = &self.dispatcher.outlet;
         let is_unlimited = conn.buckets.is_none() && conn.held.is_empty() && outlet.traces.is_none();
-        let has_promise = outlet.settings.is_strict && !publish.properties.forwardable().is_empty();
+        let has_promise = self.is_strict(conn) && !publish.properties.forwardable().is_empty();
         is_unlimited
             && !has_promise
             && !outlet.settings.upgrades_qos

@@ -121,6 +121,12 @@ impl PyEngine {
         Ok((listener.id, listener.address.clone()))
     }
 
+    fn change_listener(&self, py: Python<'_>, listener: u32, spec: &Bound<'_, PyDict>) -> PyResult<()> {
+        let spec = spec::listener(spec)?;
+        let name = spec.name.clone();
+        py.detach(|| self.engine.change_listener(listener, spec)).map_err(|error| os_error(&error, &name))
+    }
+
     fn close_listener(&self, listener: u32, closes_connections: bool, reason: i64) -> PyResult<()> {
         let reason = if closes_connections { Some(reason_code(reason)?) } else { None };
         self.engine.close_listener(listener, reason);
@@ -131,7 +137,7 @@ impl PyEngine {
         let Some(listener) = self.engine.hub.listeners.get(listener) else {
             return Ok(false);
         };
-        match &listener.spec.tls {
+        match &listener.spec().tls {
             Some(tls) => py.detach(|| tls.reload()).map_err(value_error),
             None => Ok(false),
         }

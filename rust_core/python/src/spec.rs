@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pybroker_core::codec::QoS;
 use pybroker_core::session::Overflow;
-use pybroker_engine::listener::{AccessRule, Bind, ListenerSpec};
+use pybroker_engine::listener::{AccessRule, Bind, ListenerSpec, ZoneTerms};
 use pybroker_engine::settings::Settings;
 use pybroker_engine::slow::{Measure, SlowRule};
 use pybroker_engine::transport::tls::{TlsAcceptor, TlsSettings, TlsVersion, Verify};
@@ -205,9 +205,35 @@ pub fn listener(dict: &Bound<'_, PyDict>) -> PyResult<ListenerSpec> {
         access_rules: access_rules(&keys)?,
         tls,
         websocket,
+        zone: match keys.take_dict("zone")? {
+            Some(zone) => zone_terms(zone)?,
+            None => ZoneTerms::default(),
+        },
     };
     keys.finish("a listener")?;
     Ok(spec)
+}
+
+fn zone_terms(keys: Keys<'_>) -> PyResult<ZoneTerms> {
+    let max_qos: Option<u8> = keys.take("max_qos", None)?;
+    let to_qos = |qos| QoS::try_from(qos).map_err(|_| key_error("max_qos", &format!("0, 1 or 2: {qos}")));
+    let terms = ZoneTerms {
+        max_packet_bytes: keys.take("max_packet_bytes", None)?,
+        max_qos: max_qos.map(to_qos).transpose()?,
+        max_topic_alias: keys.take("max_topic_alias", None)?,
+        is_retain_available: keys.take("is_retain_available", None)?,
+        is_wildcard_available: keys.take("is_wildcard_available", None)?,
+        is_shared_available: keys.take("is_shared_available", None)?,
+        receive_maximum: keys.take("receive_maximum", None)?,
+        max_awaiting_rel: keys.take("max_awaiting_rel", None)?,
+        await_rel_timeout_ms: keys.take("await_rel_timeout_ms", None)?,
+        keepalive_multiplier: keys.take("keepalive_multiplier", None)?,
+        retry_interval_ms: keys.take("retry_interval_ms", None)?,
+        is_strict: keys.take("is_strict", None)?,
+        ignores_loop_deliver: keys.take("ignores_loop_deliver", None)?,
+    };
+    keys.finish("the zone of a listener")?;
+    Ok(terms)
 }
 
 fn bind(keys: &Keys<'_>, kind: &str) -> PyResult<Bind> {

@@ -96,6 +96,7 @@ def test_keys_without_effect_are_known(path: str, expected: bool) -> None:
     [
         ("listeners.tcp.default.acceptors=8", ["listeners.tcp.default.acceptors"]),
         ("listeners.tcp.default.acceptors=16", []),
+        ("zones.slow.mqtt.receive_maximum=1", []),
         ("zones.slow.mqtt.max_inflight=1", ["zones.slow.mqtt.max_inflight"]),
         ("zones.slow.mqtt.max_inflight=32", []),
         ("zones.slow.mqtt.server_keepalive=10", []),

@@ -9,6 +9,7 @@ from pybroker.config.load import load
 from pybroker.config.schema import Config, Listeners
 from pybroker.errors import BrokerError, ConfigError
 from pybroker.listeners.service import ListenerService, specification
+from pybroker.plane.settings import ListenerTerms
 from pybroker.ports import ListenerTraits
 from pybroker.types import ListenerId
 from tests.support.fake_core import FakeEngine
@@ -24,7 +25,8 @@ class Parts:
         self.engine = FakeEngine()
         self.traits: dict[int, ListenerTraits] = {}
         self.lines: list[str] = []
-        self.service = ListenerService(self.engine.as_core(), self.traits, self.lines.append, 15_000)
+        self.terms = ListenerTerms(idle_timeout_ms=15_000)
+        self.service = ListenerService(self.engine.as_core(), self.traits, self.lines.append, lambda zone: self.terms)
 
     def open(self, listeners: Listeners) -> None:
         self.service.open_all(listeners)
@@ -72,7 +74,9 @@ def test_every_setting_reaches_the_engine() -> None:
         'listeners.tcp.a.access_rules=["deny 10.0.0.0/8", "allow all"]',
         'listeners.tcp.a.tcp_options={backlog = 7, nodelay = false, keepalive = "240,30,5", sndbuf = "4KB"}',
     )
-    assert specification("tcp", "a", config.listeners.tcp["a"], 9) == {
+    assert specification(
+        "tcp", "a", config.listeners.tcp["a"], ListenerTerms(idle_timeout_ms=9, zone={"max_qos": 1})
+    ) == {
         "kind": "tcp",
         "name": "tcp:a",
         "host": "127.0.0.1",
@@ -84,6 +88,7 @@ def test_every_setting_reaches_the_engine() -> None:
         "proxy_protocol": True,
         "proxy_timeout_ms": 3_000,
         "idle_timeout_ms": 9,
+        "zone": {"max_qos": 1},
         "access_rules": [(False, "10.0.0.0/8"), (True, "all")],
         "backlog": 7,
         "nodelay": False,
@@ -108,7 +113,7 @@ def test_tls_and_websocket_reach_the_engine(tmp_path: Path) -> None:
         'listeners.wss.a.websocket={mqtt_path = "/m", max_frame_size = "1KB", check_origin_enable = true, '
         'check_origins = ["https://x"], allow_origin_absence = false, fail_if_no_subprotocol = false}',
     )
-    spec = specification("wss", "a", config.listeners.wss["a"], 9)
+    spec = specification("wss", "a", config.listeners.wss["a"], ListenerTerms(idle_timeout_ms=9))
     assert (spec["host"], spec["port"]) == ("::1", 0)
     assert spec["tls"] == {
         "certfile": files[0],
@@ -212,6 +217,49 @@ def test_listeners_that_swap_their_addresses_close_before_one_opens(parts: Parts
     done = [call[0] for call in parts.engine.calls if call[0].endswith("_listener")]
     assert done == ["open_listener"] * 2 + ["close_listener"] * 2 + ["open_listener"] * 2
     assert parts.service.addresses == {TCP: "127.0.0.1:8083", WS: "127.0.0.1:1883"}
+
+
+def test_changed_listener_goes_on_where_it_listens(parts: Parts) -> None:
+    parts.open(Listeners())
+    parts.service.follow(configured("listeners.tcp.default.mountpoint=m/").listeners)
+    (changed,) = parts.engine.named("change_listener")
+    assert changed[1] == 1
+    assert parts.traits[1].mountpoint == "m/"
+    assert parts.engine.named("close_listener") == []
+    parts.service.follow(configured("listeners.tcp.default.enable=false").listeners)
+    assert parts.engine.named("close_listener") == [("close_listener", 1, True, 0x98)]
+
+
+def test_terms_of_the_zone_are_followed(parts: Parts) -> None:
+    parts.open(Listeners())
+    parts.service.follow(Listeners())
+    assert parts.engine.named("change_listener") == []
+    parts.terms = ListenerTerms(idle_timeout_ms=7)
+    parts.service.follow(Listeners())
+    assert [call[2]["idle_timeout_ms"] for call in parts.engine.named("change_listener")] == [7, 7]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "said"),
+    [
+        (OSError(22, "x"), BrokerError, "tcp:default cannot be changed: invalid argument"),
+        (ValueError("certfile"), ConfigError, "listeners.tcp.default: certfile"),
+    ],
+)
+def test_change_that_fails_is_taken_back(parts: Parts, error: Exception, raised: type[BrokerError], said: str) -> None:
+    parts.open(Listeners())
+    fails = parts.engine.change_listener
+
+    def fail_once(listener: int, spec: dict[str, object]) -> None:
+        parts.engine.change_listener = fails  # type: ignore[method-assign]  # the next call succeeds
+        raise error
+
+    parts.engine.change_listener = fail_once  # type: ignore[method-assign]  # the engine refuses the change
+    with pytest.raises(raised, match=said):
+        parts.service.follow(configured("listeners.tcp.default.mountpoint=m/").listeners)
+    assert [call[0] for call in parts.engine.calls[-1:]] == ["change_listener"]
+    assert parts.traits[1].mountpoint == ""
+    assert parts.service.is_open(TCP)
 
 
 def test_stopping_ends_connections_and_restarting_opens_anew(parts: Parts) -> None:

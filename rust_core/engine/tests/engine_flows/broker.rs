@@ -14,7 +14,7 @@ use pybroker_core::trie::SubscriberId;
 use pybroker_engine::command::Command;
 use pybroker_engine::engine::Engine;
 use pybroker_engine::events::Event;
-use pybroker_engine::listener::{Bind, ListenerSpec};
+use pybroker_engine::listener::{Bind, ListenerSpec, ZoneTerms};
 use pybroker_engine::session::Session;
 
 /// How long a test waits for anything.
@@ -47,6 +47,7 @@ pub fn spec() -> ListenerSpec {
         access_rules: Vec::new(),
         tls: None,
         websocket: None,
+        zone: ZoneTerms::default(),
     }
 }
 
