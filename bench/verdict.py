@@ -74,13 +74,15 @@ def target_here(results: Results, scenario: str, figure: str) -> float | None:
 
 
 def beside_floor(results: Results, scenario: str, figure: str) -> str:
-    """Return what a bound is to be read beside: the target here, else the figure of the server without logic, if any."""
+    """Return what a bound is to be read beside: the target here, else that of the server without logic, if any."""
     here = target_here(results, scenario, figure)
     if here is not None:
         return f", here {here:.3g}"
     relay = floor(results)
-    figures = results["medians"].get(scenario, {}).get(relay, {}).get("figures", {})
-    return f", {results['brokers'][relay]['title']} {figures[figure]:.3g}" if relay and figure in figures else ""
+    value = results["medians"].get(scenario, {}).get(relay, {}).get("figures", {}).get(figure)
+    if relay is None or value is None:
+        return ""
+    return f", {results['brokers'][relay]['title']} {value:,.0f}"
 
 
 def against(results: Results, base: str, within: float) -> Iterator[tuple[str, str, float, float, bool]]:
