@@ -191,8 +191,9 @@ bench-features: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure what 10,000
 	$(PY) -m bench.paired itself access-rules mounted --scenarios fanin-qos0 pairs-qos0 fanout-100-qos0 \
 	    --output bench/results/features.json $(ARGS)
 
-bench-growth: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure how cost and memory grow with connections, filters, fan-out, time
-	$(PY) -m bench.run --tier growth --brokers pybroker --repeat 1 --output bench/results/growth.json $(ARGS)
+bench-growth: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure that neither cost nor memory grows with connections, filters, fan-out, time
+	$(PY) -m bench.run --tier growth --brokers pybroker --repeat 3 --output bench/results/growth.json $(ARGS)
+	$(PY) -m bench.verdict bench/results/growth.json --strict
 
 bench-admin: $(VENV)/.core-release $(COMPILED) $(LOAD) ## measure messages while operators list, export and log in
 	$(PY) -m bench.admin --output bench/results/admin.json $(ARGS)

@@ -329,6 +329,7 @@ def _results(
                 "load": loads.get(one.name, dict(one.load)),
                 "background": [dict(options) for options in one.background],
                 "sweep": one.sweep,
+                "at_most": one.at_most,
                 "shown": list(one.shown),
                 "cores": one.cores,
                 "repeat": one.repeat,

@@ -1,7 +1,7 @@
 """Scenarios: one TOML file each, what to load a broker with and which figure is compared.
 
 A file with a `[sweep]` becomes one scenario per value; `[sweep.scaled]` has options that grow with the value, by their
-factor. No process is started here.
+factor, and `at_most` bounds the figure of every step as a multiple of the first one's. No process is started here.
 """
 
 import tomllib
@@ -29,10 +29,11 @@ class Scenario:
     """One measurement.
 
     `targets` are upper bounds by figure, `mosquitto_ratio` the bound of `figure` against mosquitto's of the same run,
-    `limit` the cost of a server without any broker logic. `sweep` is (label, value) for one step of a sweep.
-    `variant` is that of a broker which alone can do it. `seconds` is a measured time of its own; with `sample_s` the
-    broker's memory is looked at that often meanwhile. `shown` names figures that are shown without a target. `cores`
-    puts broker and clients on `one` core together or, with `two`, on a core each; without it the system chooses.
+    `limit` the cost of a server without any broker logic. `sweep` is (label, value) for one step of a sweep, `at_most`
+    the bound of `figure` as a multiple of what it is at the first step. `variant` is that of a broker which alone can
+    do it. `seconds` is a measured time of its own; with `sample_s` the broker's memory is looked at that often
+    meanwhile. `shown` names figures that are shown without a target. `cores` puts broker and clients on `one` core
+    together or, with `two`, on a core each; without it the system chooses.
     `repeat` is how many runs are enough where one takes long.
     """
 
@@ -48,6 +49,7 @@ class Scenario:
     limit: float | None = None
     background: Sequence[Mapping[str, Option]] = ()
     sweep: tuple[str, float] | None = None
+    at_most: float | None = None
     variant: str | None = None
     seconds: float | None = None
     sample_s: float | None = None
@@ -112,7 +114,9 @@ def _swept(scenario: Scenario, sweep: Mapping[str, Any]) -> list[Scenario]:
     option = str(sweep["option"])
     steps = []
     for value in sweep["values"]:
-        step = replace(scenario, name=f"{scenario.name}@{value}", sweep=(sweep["label"], value))
+        step = replace(
+            scenario, name=f"{scenario.name}@{value}", sweep=(sweep["label"], value), at_most=sweep.get("at_most")
+        )
         if option.startswith("background."):
             key = option.removeprefix("background.")
             first, *rest = scenario.background

@@ -1,6 +1,7 @@
 """Say what holds of a results file: promises kept, targets met, and one broker held against another.
 
 python -m bench.verdict build/bench.json
+python -m bench.verdict bench/results/growth.json --strict
 python -m bench.verdict build/bench-shards.json --base pybroker:one-shard --within 10
 """
 
@@ -55,6 +56,21 @@ def targets(results: Results, broker: str) -> Iterator[tuple[str, str, float, fl
             yield name, "ratio to mosquitto", ratio, about["mosquitto_ratio"], ratio <= about["mosquitto_ratio"]
 
 
+def grown(results: Results, broker: str) -> Iterator[tuple[str, float, float, bool]]:
+    """Yield each further step of a sweep, its figure divided by that of the first step, the bound, and the verdict.
+
+    As in `against`, what is beyond by no more than the runs differ among themselves holds.
+    """
+    first: dict[str, Mapping[str, Any]] = {}
+    for name, about in results["scenarios"].items():
+        one = results["medians"].get(name, {}).get(broker, {"figures": {}})
+        figure, bound = about["figure"], about.get("at_most")
+        base = first.setdefault(name.partition("@")[0], one)
+        if bound is not None and base is not one and base["figures"].get(figure) and figure in one["figures"]:
+            ratio = one["figures"][figure] / base["figures"][figure]
+            yield name, ratio, bound, ratio <= max(bound, 1 + one["spread"], 1 + base["spread"])
+
+
 def floor(results: Results) -> str | None:
     """Return the name of the server without any logic of a broker that took part, or `None`."""
     return next((name for name, one in results["brokers"].items() if not one.get("is_broker", True)), None)
@@ -107,12 +123,13 @@ def _rate(one: Mapping[str, Any]) -> float:
 
 
 def main() -> int:
-    """Print the verdicts; 1 if a promise was broken or a broker is beyond the base."""
+    """Print the verdicts; 1 if a promise was broken, a cost grew beyond its bound or a broker is beyond the base."""
     parser = argparse.ArgumentParser(description="Say what holds of a results file.")
     parser.add_argument("results", type=Path)
     parser.add_argument("--broker", default="pybroker", help="whose targets are looked at")
     parser.add_argument("--base", help="a broker of the same file that the others are held against")
     parser.add_argument("--within", type=float, default=10.0, help="percent that another may cost more than the base")
+    parser.add_argument("--strict", action="store_true", help="a missed target fails as well")
     options = parser.parse_args()
     results = json.loads(options.results.read_text(encoding="utf-8"))
     failed = broken_promises(results, "pybroker")
@@ -121,6 +138,12 @@ def main() -> int:
             f"{'met   ' if holds else 'missed'} {name:<28}{figure:<26}{value:>12.2f}  bound {bound:g}"
             f"{beside_floor(results, name, figure)}"
         )
+        if options.strict and not holds:
+            failed.append(f"missed: {name} {figure}")
+    for name, ratio, bound, holds in grown(results, options.broker):
+        print(f"{'holds ' if holds else 'grown '} {name:<28}{'of the first step':<26}{ratio:>12.2f}  bound {bound:g}")
+        if not holds:
+            failed.append(f"grown: {name}: {ratio:.2f} times the first step, bound {bound:g}")
     if options.base:
         for name, broker, cost, rate, holds in against(results, options.base, options.within):
             print(f"{'holds ' if holds else 'beyond'} {name:<28}{broker:<26}cost x {cost:.2f}  rate x {rate:.2f}")

@@ -42,6 +42,11 @@ def test_option_that_is_scaled_grows_with_the_value(tmp_path: Path) -> None:
     assert [one.load["outstanding"] for one in scenarios.load(file)] == [100, 1000]
 
 
+def test_every_growth_has_a_bound() -> None:
+    found = scenarios.choose(scenarios.load_all(), "growth", [])
+    assert {one.name.partition("@")[0] for one in found if one.at_most is None and not one.targets} == set()
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

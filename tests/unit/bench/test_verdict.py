@@ -1,5 +1,8 @@
 """Verdicts over results files: which runs break a promise, which targets are missed, what two shards may cost."""
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +89,43 @@ def test_a_broker_counts_what_it_drops_to_the_message(counted: int, is_broken: b
     found = results({**run("pybroker", lost=3), "drops": {"missing": 3, "counted": counted}})
     lines = [f"wrong count: s pybroker run 0: 3 missing, {counted} counted as dropped"] if is_broken else []
     assert verdict.broken_promises(found, "pybroker") == lines
+
+
+def swept(*costs: float | None, at_most: float | None = 1.3) -> dict[str, Any]:
+    runs = [{**run("pybroker", cost), "scenario": f"s@{step}"} for step, cost in enumerate(costs) if cost is not None]
+    about: dict[str, Any] = {"figure": "cost", "targets": {}, "mosquitto_ratio": None, "load": {}, "at_most": at_most}
+    return {
+        "runs": runs,
+        "brokers": {"pybroker": {"is_broker": True}},
+        "medians": summary.summarize(runs),
+        "scenarios": {f"s@{step}": about for step in range(len(costs))},
+        "ratios": {},
+    }
+
+
+@pytest.mark.parametrize(("cost", "holds"), [(1.0, True), (2.6, True), (2.8, False)])
+def test_a_step_of_a_sweep_is_held_against_the_first_one(cost: float, holds: bool) -> None:
+    assert list(verdict.grown(swept(2.0, cost), "pybroker")) == [("s@1", cost / 2, 1.3, holds)]
+
+
+def test_a_sweep_without_a_bound_or_a_first_step_has_no_verdict() -> None:
+    assert not list(verdict.grown(swept(2.0, 9.0, at_most=None), "pybroker"))
+    assert not list(verdict.grown(swept(None, 9.0), "pybroker"))
+
+
+def test_noise_of_a_step_is_no_growth() -> None:
+    found = swept(2.0, 3.0)
+    found["medians"]["s@1"]["pybroker"]["spread"] = 0.6
+    assert [holds for *_, holds in verdict.grown(found, "pybroker")] == [True]
+
+
+@pytest.mark.parametrize(("strict", "costs", "code"), [(False, (3.0,), 0), (True, (3.0,), 1), (False, (1.0, 1.4), 1)])
+def test_growth_fails_the_command_and_a_missed_target_only_if_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, strict: bool, costs: tuple[float, ...], code: int
+) -> None:
+    found = swept(*costs)
+    found["scenarios"]["s@0"]["targets"] = {"cost": 2.0}
+    file = tmp_path / "growth.json"
+    file.write_text(json.dumps(found), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["verdict", str(file), *(["--strict"] if strict else [])])
+    assert verdict.main() == code
