@@ -152,7 +152,14 @@ impl Shard {
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         plain.append(&mut conn.input);
-        let outcome = conn.with_link(|link| link.layers.as_mut().map(|layers| layers.receive(bytes, &mut plain)));
+        let mut has_answered = false;
+        let outcome = conn.with_link(|link| {
+            let layers = link.layers.as_mut()?;
+            let before = layers.unsent_bytes();
+            let outcome = layers.receive(bytes, &mut plain);
+            has_answered = layers.unsent_bytes() > before;
+            Some(outcome)
+        });
         let is_handshaking = conn.phase == Phase::Handshake;
         let mut verdict = Verdict::Continue;
         match outcome.flatten() {
@@ -185,19 +192,21 @@ impl Shard {
         if plain.capacity() <= 4 * READ_BYTES {
             self.plain = plain;
         }
+        if has_answered && conn.with_link(|link| link.has_room()) == Some(false) {
+            // A peer that does not read the answers is not read either.
+            conn.is_stalled = true;
+        }
         verdict
     }
 
-    /// Sends what the layers answered (handshake, pong, close). A peer that does not read it is not read either.
+    /// Sends what the layers answered (handshake, pong, close).
     fn flush_layers(&mut self, conn: &mut Connection) {
         let out = &mut self.dispatcher.outlet;
-        let has_room = conn.with_link(|link| {
+        conn.with_link(|link| {
             if link.unsent_bytes() > 0 {
                 link.flush(out);
             }
-            link.has_room()
         });
-        conn.is_stalled |= has_room == Some(false);
     }
 
     fn take_proxy_header(&mut self, conn: &mut Connection) -> Verdict {
