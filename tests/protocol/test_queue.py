@@ -168,6 +168,20 @@ async def test_delayed_publication_can_be_retained_and_carries_properties(
     await later.publish(topic, retain=True)
 
 
+async def test_delayed_publication_of_an_ended_session_is_nobodys_own(
+    clients_with: Callable[[Settings], Clients],
+) -> None:
+    clients = clients_with(EXTRAS)
+    topic, no_local = clients.topic("t"), 0x04
+    publisher = await clients.connected()
+    await publisher.publish_fully(f"$delayed/1/{topic}", b"later")
+    await publisher.disconnect()
+    # One of them has the number in the broker that was the publisher's.
+    subscribers = [await clients.subscriber(Version.V5, (topic, no_local)) for _ in range(3)]
+    for subscriber in subscribers:
+        await subscriber.expect_publish(topic, b"later")
+
+
 async def test_delayed_publications_come_in_the_order_of_their_times(
     clients_with: Callable[[Settings], Clients],
 ) -> None:

@@ -139,8 +139,9 @@ impl Dispatcher {
                 .is_some_and(|mount| mountpoint::hidden_from(&mount.prefix, &self.routed))
         };
         route::plan(&trie, &self.routed, &mut self.matches, is_hidden, &mut self.plan);
-        drop(trie);
+        // Still under the lock: the number of a session that ends becomes another's only after it has left the trie.
         let targets = Arc::new(cache::resolve(hub, &mut self.plan));
+        drop(trie);
         self.cache.insert(inbound.mount, inbound.topic, bucket, generation, Arc::clone(&targets));
         Some(targets)
     }
@@ -163,7 +164,7 @@ impl Dispatcher {
     }
 
     pub(crate) fn deliver_direct(&mut self, hub: &Hub, run: &mut Run<'_>, target: &Target) {
-        let is_own = run.inbound.publisher == Some(target.session.id);
+        let is_own = run.inbound.is_from(&target.session);
         let is_wanted = match target.audience {
             Audience::Everyone => !(is_own && run.inbound.is_loop_ignored),
             Audience::Others => !is_own,
@@ -225,8 +226,14 @@ impl Dispatcher {
             random: self.random.hash_one(self.draws),
         };
         let is_online = |id: SubscriberId| hub.session(id).is_some_and(|session| session.is_online());
-        let (id, options) = group.pick(self.outlet.settings.shared_strategy, &request, &is_online, skip)?;
-        Some((hub.session(id)?, options))
+        loop {
+            let (id, _) = group.pick(self.outlet.settings.shared_strategy, &request, &is_online, skip)?;
+            // Who has ended meanwhile has left the group before its number became another's: then another is chosen.
+            let session = hub.session(id);
+            if let Some(options) = group.get(id) {
+                return Some((session?, options));
+            }
+        }
     }
 
     /// Gives a message of an ended session to another member of its group. False: there is none.

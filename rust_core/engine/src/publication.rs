@@ -173,6 +173,12 @@ impl<'a> Grant<'a> {
 }
 
 impl Inbound<'_> {
+    /// Whether it comes from this session. The number of a publisher that has ended may be another's by now.
+    #[must_use]
+    pub fn is_from(&self, session: &Session) -> bool {
+        self.publisher == Some(session.id) && (self.client_id.is_empty() || *self.client_id == *session.client_id)
+    }
+
     /// The publication as a routed message of its own.
     #[must_use]
     pub fn to_message(&self, deadline: u64, now_ms: u64) -> Arc<Message> {

@@ -372,9 +372,77 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::borrow::Cow;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
+    use super::*;
+    use crate::publication::{Inbound, Sender};
+
+    /// A second on two cores: the interleaving comes up about once in it.
+    const CHANGES: usize = 300_000;
+    const STRANGERS: usize = 50;
     const PLAIN: Granted = Granted { options: 0, subscription_id: 0 };
+
+    fn publish(hub: &Hub, dispatcher: &mut Dispatcher) {
+        let inbound = Inbound {
+            topic: "secret",
+            mount: None,
+            namespace: None,
+            qos: QoS::AtLeastOnce,
+            is_retain: false,
+            properties: Cow::Borrowed(&[]),
+            payload: b"x",
+            expiry_s: None,
+            publisher: None,
+            sender: Sender::Broker,
+            client_id: "",
+            is_loop_ignored: false,
+            frame: None,
+        };
+        dispatcher.dispatch(hub, &inbound);
+    }
+
+    /// Has sessions end and others take their numbers; returns what those got of a topic that they never asked for.
+    fn leaked(hub: &Hub, filter: &str) -> usize {
+        let mut dispatcher = Dispatcher::new(hub, 0);
+        let granted = Granted { options: 1, subscription_id: 0 };
+        let mut got = 0;
+        for _ in 0..CHANGES / STRANGERS {
+            let strangers: Vec<_> = (0..STRANGERS)
+                .map(|_| {
+                    let subscriber = hub.create_session("a", "", "");
+                    hub.subscribe(&subscriber, filter, granted, 0).expect("the filter is valid");
+                    hub.drop_session(&subscriber, &mut dispatcher);
+                    hub.create_session("b", "", "")
+                })
+                .collect();
+            for stranger in strangers {
+                got += stranger.lock().window.queue_len();
+                hub.drop_session(&stranger, &mut dispatcher);
+            }
+        }
+        got
+    }
+
+    #[test]
+    fn who_has_the_number_of_an_ended_subscriber_gets_none_of_its_messages() -> Result<(), std::io::Error> {
+        for filter in ["secret", "$share/g/secret"] {
+            let (hub, is_over) = (Hub::new(1)?, AtomicBool::new(false));
+            let got = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut dispatcher = Dispatcher::new(&hub, 0);
+                    while !is_over.load(Ordering::Relaxed) {
+                        publish(&hub, &mut dispatcher);
+                    }
+                });
+                let got = leaked(&hub, filter);
+                is_over.store(true, Ordering::Relaxed);
+                got
+            });
+            assert_eq!(got, 0, "{filter}");
+        }
+        Ok(())
+    }
 
     #[test]
     fn an_answer_to_an_ended_session_changes_nothing_for_who_has_its_number_now() -> Result<(), std::io::Error> {

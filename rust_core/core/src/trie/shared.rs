@@ -135,7 +135,9 @@ impl SharedGroup {
         self.len() == 0
     }
 
-    pub(crate) fn get(&self, id: SubscriberId) -> Option<SubscriptionOptions> {
+    /// The options of a member; `None` if it is none, or none any more.
+    #[must_use]
+    pub fn get(&self, id: SubscriberId) -> Option<SubscriptionOptions> {
         self.lock().members.get(id).map(Into::into)
     }
 
