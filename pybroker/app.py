@@ -71,12 +71,17 @@ _OWN_FILES = 64
 _FEW_FILES = 10_000
 
 
-def serve(config: Config, set_log_level: Callable[[str, str], None] | None = None) -> int:
+def serve(
+    config: Config,
+    set_log_level: Callable[[str, str], None] | None = None,
+    load_again: Callable[[], Config] | None = None,
+) -> int:
     """Run the broker until it is told to stop; return the exit code.
 
     Args:
         config: as loaded.
         set_log_level: changes the level of `console` or `file`; `None`: nothing is logged.
+        load_again: loads once more, from where `config` came; `None`: it came from nowhere.
 
     Raises:
         BrokerError: it could not start, or a part of it failed for good.
@@ -84,7 +89,7 @@ def serve(config: Config, set_log_level: Callable[[str, str], None] | None = Non
     """
     raise_file_limit(config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Broker(config, set_log_level=set_log_level).run())
+        return runner.run(Broker(config, set_log_level=set_log_level, load_again=load_again).run())
 
 
 def raise_file_limit(config: Config) -> None:
@@ -183,12 +188,18 @@ class Broker:
         config: checked configuration.
         clock: tells the time.
         set_log_level: changes the level of `console` or `file`; `None`: nothing is logged.
+        load_again: as `serve` takes it.
     """
 
     def __init__(
-        self, config: Config, clock: Clock | None = None, set_log_level: Callable[[str, str], None] | None = None
+        self,
+        config: Config,
+        clock: Clock | None = None,
+        set_log_level: Callable[[str, str], None] | None = None,
+        load_again: Callable[[], Config] | None = None,
     ) -> None:
         self._config = config
+        self._load_again = load_again
         self._set_log_level = set_log_level or (lambda target, level: None)
         self._clock = clock or Clock()
         self._stop_asked = asyncio.Event()
@@ -206,7 +217,7 @@ class Broker:
             # Closed last, so that every part can store until its end.
             database = await asyncio.to_thread(open_database, Path(self._config.node.data_dir))
             stack.callback(database.close)
-            configuration = await open_configuration(database, self._config)
+            configuration = await open_configuration(database, self._config, self._load_again)
             config = self._config = configuration.current
             supervisor = TaskSupervisor()
             plane = build_plane(configuration, self._clock, supervisor, self._set_log_level)

@@ -31,7 +31,6 @@ from pybroker.config.checks import can_write_below
 from pybroker.config.decode import show
 from pybroker.config.load import Loaded, load
 from pybroker.config.render import leaves, nest, render, to_toml
-from pybroker.config.schema import Config
 from pybroker.ctl.client import Unreachable
 from pybroker.ctl.groups import add_commands
 from pybroker.errors import BrokerError, ConfigError, Refused
@@ -136,8 +135,8 @@ def serve(file: Path | None, data: str | None, sets: tuple[str, ...]) -> int:
         for warning in loaded.warnings:
             structlog.get_logger("pybroker.config").warning(warning)
         # Loaded here, so that the other commands do not pay for the core; by name, because nothing imports `app`.
-        run_broker: Callable[[Config, Callable[[str, str], None]], int] = import_module("pybroker.app").serve
-        return run_broker(loaded.config, writer.set_level)
+        run_broker: Callable[..., int] = import_module("pybroker.app").serve
+        return run_broker(loaded.config, writer.set_level, lambda: _load(file, data, sets).config)
 
 
 @commands.command()

@@ -94,6 +94,21 @@ class Configs:
         warn_of_inert(patched)
         return patched
 
+    async def reload(self) -> Patched:
+        """Read files and environment again and put what they say into effect; what the API has changed holds on.
+
+        Raises:
+            Refused: `UPDATE_FAILED`: a listener could not be opened with it.
+            ConfigError: something of it is wrong; nothing has changed.
+        """
+        async with self._configuration.lock:
+            before = self._configuration.current
+            patched = await asyncio.to_thread(self._configuration.check_again, READ_ONLY)
+            await self._follow(before, patched.config)
+            self._configuration.replace(patched.config)
+        warn_of_inert(patched)
+        return patched
+
     async def _follow(self, before: Config, after: Config) -> None:
         """Put a configuration into effect, or leave everything as it was.
 

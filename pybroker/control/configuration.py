@@ -5,11 +5,12 @@ start they are put over those again, so that what an operator has changed holds 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 import structlog
+from msgspec import structs
 
 from pybroker.config import patch
 from pybroker.config.inert import inert_keys
@@ -36,11 +37,17 @@ class Configuration:
         config: as loaded at the start, with the stored changes over it.
         database: keeps the changes; `None`: they are not kept.
         settings: table of single values.
+        load_again: reads files and environment anew, in a thread; `None`: nothing was read.
     """
 
     def __init__(
-        self, config: Config, database: Database | None = None, settings: RecordTable[SettingRecord] | None = None
+        self,
+        config: Config,
+        database: Database | None = None,
+        settings: RecordTable[SettingRecord] | None = None,
+        load_again: Callable[[], Config] | None = None,
     ) -> None:
+        self._load_again = load_again
         self._current = config
         self._database = database
         self._settings = settings
@@ -70,6 +77,27 @@ class Configuration:
             base = patch.apply(base, dict.fromkeys(replaced)).config
         return patch.compare(self._current, patch.apply(base, change).config)
 
+    def check_again(self, kept: Sequence[str]) -> Patched:
+        """Return the configuration with what files and environment say now; nothing takes effect yet.
+
+        What the API has changed stands over it, as at a start.
+
+        Args:
+            kept: roots that stay as they are; those of them that would differ are among what needs a restart.
+
+        Raises:
+            ConfigError: something of it is wrong.
+        """
+        before = self._current
+        loaded = before if self._load_again is None else self._load_again()
+        stored = None if self._settings is None else self._settings.get(_STORED)
+        if stored is not None:
+            loaded = patch.apply(loaded, stored.value, source=SOURCE).config
+        whole = patch.compare(before, loaded)
+        fresh = patch.compare(before, structs.replace(loaded, **{root: getattr(before, root) for root in kept}))
+        restart = [path for path in whole.changed if path in whole.needs_restart or path not in fresh.changed]
+        return Patched(config=fresh.config, changed=whole.changed, needs_restart=tuple(restart))
+
     async def commit(self, patched: Patched) -> None:
         """Store a checked change, then put it into effect for whoever asks from now on.
 
@@ -85,8 +113,13 @@ class Configuration:
         self._current = patched.config
 
 
-async def open_configuration(database: Database, config: Config) -> Configuration:
+async def open_configuration(
+    database: Database, config: Config, load_again: Callable[[], Config] | None = None
+) -> Configuration:
     """Return what was loaded with the stored changes over it.
+
+    Args:
+        load_again: as `Configuration` takes it.
 
     Raises:
         ConfigError: the changes do not fit what was loaded any more.
@@ -99,7 +132,7 @@ async def open_configuration(database: Database, config: Config) -> Configuratio
         patched = patch.apply(config, stored.value, source=SOURCE)
         warn_of_inert(patched)
         config = patched.config
-    return Configuration(config, database, settings)
+    return Configuration(config, database, settings, load_again)
 
 
 def warn_of_inert(patched: Patched) -> None:

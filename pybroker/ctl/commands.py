@@ -284,6 +284,11 @@ COMMANDS: tuple[Command, ...] = (
         ),
         changes="configuration",
     ),
+    Command(
+        name="conf reload",
+        summary="Read the file and the environment that the broker was started with again.",
+        changes="configuration",
+    ),
     Command(name="audit verify", summary="Check the chain of the audit log; works while no broker runs too."),
 )
 """In the order in which the help shows them."""

@@ -1,7 +1,7 @@
 """The API in one process: control over a database of its own, a clock that tests move, and a client without sockets."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -104,17 +104,24 @@ def config_with(folder: Path, **sections: Any) -> Config:
 
 
 @asynccontextmanager
-async def open_api(config: Config, clock: FakeClock | None = None, *, runs: bool = True) -> AsyncIterator[Api]:
+async def open_api(
+    config: Config,
+    clock: FakeClock | None = None,
+    *,
+    runs: bool = True,
+    load_again: Callable[[], Config] | None = None,
+) -> AsyncIterator[Api]:
     """Open the API over the data folder of a configuration; hashing costs next to nothing.
 
     Args:
         config: names the folder.
         clock: `None`: a new one.
         runs: whether the broker says that it serves clients.
+        load_again: what a reload of the configuration finds; `None`: what was there.
     """
     clock = clock or FakeClock()
     database = open_database(Path(config.node.data_dir))
-    configuration = await open_configuration(database, config)
+    configuration = await open_configuration(database, config, load_again)
     supervisor = TaskSupervisor()
     levels: list[tuple[str, str]] = []
     plane = build_plane(configuration, clock, supervisor, lambda target, level: levels.append((target, level)))

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -30,8 +31,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     configs: list[Config] = []
     app = ModuleType("pybroker.app")
 
-    def serve(config: Config, set_log_level: object = None) -> int:
+    def serve(config: Config, set_log_level: object, load_again: Callable[[], Config]) -> int:
         configs.append(config)
+        assert load_again() == config
         return 0
 
     app.serve = serve  # type: ignore[attr-defined]  # the module is made here
@@ -77,7 +79,7 @@ def test_serve_warns_of_keys_without_effect(served: list[Config], capsys: Captur
 
 
 def test_serve_returns_the_code_of_the_broker(monkeypatch: pytest.MonkeyPatch, served: list[Config]) -> None:
-    monkeypatch.setattr(sys.modules["pybroker.app"], "serve", lambda config, set_log_level=None: 3)
+    monkeypatch.setattr(sys.modules["pybroker.app"], "serve", lambda *given: 3)
     assert run(["serve"]) == 3
 
 
@@ -98,7 +100,7 @@ def test_failing_broker_is_explained(
     code: ExitCode,
     text: str,
 ) -> None:
-    def serve(config: Config, set_log_level: object = None) -> int:
+    def serve(*given: object) -> int:
         raise error
 
     monkeypatch.setattr(sys.modules["pybroker.app"], "serve", serve)

@@ -139,6 +139,15 @@ async def load_configuration(control: Control, path: str, replace: bool, merge: 
     return {"changed": patched.changed, "needs_restart": patched.needs_restart}
 
 
+async def reload_configuration(control: Control) -> dict[str, Any]:
+    """Read files and environment again."""
+    try:
+        patched = await control.configs.reload()
+    except ConfigError as error:
+        raise Refused("UPDATE_FAILED", str(error)) from None
+    return {"changed": patched.changed, "needs_restart": patched.needs_restart}
+
+
 async def verify_audit(control: Control) -> AuditVerdict:
     """Check the chain of the audit log."""
     return await control.audit.verify()
@@ -162,5 +171,6 @@ HANDLERS: dict[str, Any] = {
     "conf show": show_configuration,
     "conf show_keys": list_roots,
     "conf load": load_configuration,
+    "conf reload": reload_configuration,
     "audit verify": verify_audit,
 }

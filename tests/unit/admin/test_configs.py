@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
+from pybroker.config.schema import Config, LogFile
 from pybroker.control.configs import MAX_HOCON_BYTES
+from pybroker.errors import ConfigError
 from tests.support.admin import Api, config_with, open_api
 
 JSON = {"accept": "application/json", "content-type": "application/json"}
@@ -202,3 +205,35 @@ async def test_error_codes_need_no_credential(api: Api) -> None:
     assert {"ALREADY_EXISTS", "USER_NOT_FOUND", "TOPIC_NOT_FOUND"} <= {code["code"] for code in codes}
     assert (await api.call("GET", "/error_codes/BAD_TOPIC")).json()["code"] == "BAD_TOPIC"
     assert (await api.call("GET", "/error_codes/NONE")).status_code == 404
+
+
+async def test_reload_puts_the_file_into_effect_below_what_the_api_has_changed(tmp_path: Path) -> None:
+    config = config_with(tmp_path)
+    file = [config]
+    async with open_api(config, load_again=lambda: file[0]) as api:
+        await put(api, {"mqtt": {"max_inflight": 7}})
+        mqtt = msgspec.structs.replace(config.mqtt, max_inflight=9, max_qos_allowed=1)
+        node = msgspec.structs.replace(config.node, name="other@host")
+        log = msgspec.structs.replace(config.log, file=LogFile(rotation_count=3))
+        file[0] = msgspec.structs.replace(config, mqtt=mqtt, node=node, log=log)
+        patched = await api.control.configs.reload()
+        assert set(patched.changed) == {"mqtt.max_qos_allowed", "node.name", "log.file.rotation_count"}
+        assert set(patched.needs_restart) == {"node.name", "log.file.rotation_count"}
+        current = api.control.configuration.current
+        assert (current.mqtt.max_inflight, current.mqtt.max_qos_allowed) == (7, 1)
+        assert current.node.name == config.node.name
+        assert api.control.plane.subscriber.settings.max_qos == 1
+    # Nothing of it was stored: the next start reads the file again.
+    async with open_api(config) as api:
+        assert api.control.configuration.current.mqtt.max_qos_allowed == 2
+
+
+async def test_reload_of_a_file_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
+    def load_again() -> Config:
+        raise ConfigError("mqtt.max_inflight", "found 0, allowed: integer 1..65535")
+
+    async with open_api(config_with(tmp_path), load_again=load_again) as api:
+        before = api.control.configuration.current
+        with pytest.raises(ConfigError, match="max_inflight: found 0"):
+            await api.control.configs.reload()
+        assert api.control.configuration.current is before

@@ -284,6 +284,10 @@ async def test_configuration_is_shown_and_loaded(console: Console, capsys: Captu
     assert "max_inflight" in capsys.readouterr().err
 
 
+async def test_reload_says_what_has_changed(console: Console, capsys: Capture) -> None:
+    assert await shown(console, capsys, "conf", "reload") == {"changed": [], "needs_restart": []}
+
+
 async def test_file_that_cannot_be_read_is_named(console: Console, capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
     assert await console.type("conf", "load", str(tmp_path / "binary")) == ExitCode.USAGE
