@@ -115,17 +115,25 @@ class Authorizer:
         check_excludes(settings)
         before, openers = self._opened, self._openers
         opened: dict[str, OpenSource] = {}
+        is_compiled_anew = settings.topic_template_allow != self.settings.topic_template_allow
+        allow = template_characters(settings.topic_template_allow)
+        if openers is not None:
+            openers.template_allow = allow
         try:
             for source in settings.sources:
                 self._preconditions.compile(source.precondition)
                 current = before.get(source.type)
-                if current is not None and current.source == source:
+                is_same = current is not None and current.source == source
+                if current is not None and is_same and not (is_compiled_anew and source.type == "file"):
                     opened[source.type] = current
                 elif source.enable and openers is not None and source.type in openers.by_type:
                     opened[source.type] = await openers.by_type[source.type](source)
         except BaseException:
+            if openers is not None:
+                openers.template_allow = template_characters(self.settings.topic_template_allow)
             await _close(opened, before)
             raise
+        await self.built_in.allow(allow)
         self.settings, self._opened = settings, opened
         if openers is not None:
             openers.answers.settings = settings.node_cache

@@ -31,10 +31,10 @@ class BuiltInRules:
         profile: Literal["legacy", "hardened"] = "legacy",
         template_allow: Sequence[Literal["plus", "hash", "slash"]] = (),
     ) -> None:
-        self._compile = partial(
-            AccessRules.compile, subscribe_match=subscribe_match, profile=profile, template_allow=template_allow
-        )
-        self._rules = self._compile(())
+        self._compile = partial(AccessRules.compile, subscribe_match=subscribe_match, profile=profile)
+        self._template_allow = tuple(template_allow)
+        self._kept: Callable[[], Iterable[RuleList]] = lambda: ()
+        self._rules = self._compile((), template_allow=self._template_allow)
         self._lock = asyncio.Lock()
         self._on_swap: Callable[[], None] = lambda: None
 
@@ -47,6 +47,23 @@ class BuiltInRules:
         """Call `on_swap` after every change, instead of whoever was called before."""
         self._on_swap = on_swap
 
+    def read_from(self, kept: Callable[[], Iterable[RuleList]]) -> None:
+        """Compile what `kept` returns where everything has to be compiled anew, instead of whoever was asked before.
+
+        Args:
+            kept: called on the loop; what it returns is read in another thread while lists may change.
+        """
+        self._kept = kept
+
+    async def allow(self, template_allow: Sequence[Literal["plus", "hash", "slash"]]) -> None:
+        """Let values of placeholders hold these characters; compiles everything anew if that is a change."""
+        async with self._lock:
+            if self._template_allow != tuple(template_allow):
+                self._template_allow = tuple(template_allow)
+                # Whoever changes a list does so before he waits here to have it compiled: nothing is missed.
+                lists = self._kept()
+                await self._swap(lambda: self._compile(lists, template_allow=self._template_allow))
+
     async def load(self, lists: Iterable[RuleList]) -> None:
         """Put `lists` in the place of everything. They are read in another thread, one by one.
 
@@ -54,7 +71,7 @@ class BuiltInRules:
             RulesError: some are not valid; nothing has changed.
         """
         async with self._lock:
-            await self._swap(lambda: self._compile(lists))
+            await self._swap(lambda: self._compile(lists, template_allow=self._template_allow))
 
     async def replace(self, lists: Iterable[RuleList]) -> None:
         """Put these lists in the place of those of the same principals; one without rules removes. Raises as `load`."""

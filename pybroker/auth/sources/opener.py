@@ -20,7 +20,7 @@ class Openers:
         clock: tells how old an answer is.
         node_cache: of remote answers; `answers.settings` may be replaced while running.
         profile: what a placeholder without a usable value does.
-        template_allow: characters that values of placeholders may hold.
+        template_allow: characters that values of placeholders may hold; may be changed, for what is opened then.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Openers:
     ) -> None:
         self.answers: AnswerCache[Answer] = AnswerCache(clock, node_cache)
         self._profile: Literal["legacy", "hardened"] = profile
-        self._template_allow = template_allow
+        self.template_allow = template_allow
 
     @property
     def by_type(self) -> Mapping[str, Callable[[Source], Awaitable[OpenSource]]]:
@@ -47,7 +47,7 @@ class Openers:
         """
         file = cast("FileSource", source)  # as its type says
         text = await asyncio.to_thread(read_file, file.path)
-        rules = await asyncio.to_thread(compile_file, text, self._profile, self._template_allow)
+        rules = await asyncio.to_thread(compile_file, text, self._profile, self.template_allow)
         return RuleFile(file, rules)
 
     async def open_http(self, source: Source) -> OpenSource:

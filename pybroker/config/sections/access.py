@@ -254,7 +254,7 @@ class AuthorizationSettings(Section, frozen=True):
     cache: Annotated[DecisionCache, key("Cache of decisions.")] = field(default_factory=DecisionCache)
     include_mountpoint: Annotated[bool, key("Rules see the mountpoint before the topic.")] = False
     ignore_backend_failures: Annotated[bool, key("Hardened profile: ask the next one when a server fails.")] = False
-    topic_template_allow: Annotated[TopicTemplateAllow, key("Values of placeholders.", needs_restart=True)] = field(
+    topic_template_allow: Annotated[TopicTemplateAllow, key("Values of placeholders.")] = field(
         default_factory=TopicTemplateAllow
     )
     node_cache: Annotated[NodeCache, key("Cache of remote answers.")] = field(default_factory=NodeCache)

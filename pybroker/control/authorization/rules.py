@@ -85,6 +85,7 @@ class RuleBook:
             StoreError: a record cannot be read.
         """
         await self.lists.load()
+        self._compiled.read_from(lambda: core_lists(self._every()))
         await self._compiled.load(core_lists(self._every()))
 
     def scope(self, caller: Caller, namespace: str | None) -> str | None:
@@ -306,5 +307,6 @@ class RuleBook:
             check_lists(updates)
 
     def _every(self) -> Iterator[tuple[Principal, Rules]]:
-        for record in self.lists.records.values():
-            yield Principal(record.namespace, record.kind, record.name), record.rules
+        """Return every list as it is now; they may change while they are gone through."""
+        records = tuple(self.lists.records.values())
+        return ((Principal(record.namespace, record.kind, record.name), record.rules) for record in records)

@@ -8,6 +8,7 @@ import pytest
 
 from pybroker._core import AccessClient, AccessRules, AccessSubject, Engine
 from pybroker.auth.authorizer import Authorizer
+from pybroker.auth.sources.built_in import RuleList
 from pybroker.auth.sources.opener import Openers
 from pybroker.auth.sources.source import Answer, Question
 from pybroker.config.sections.access import (
@@ -18,6 +19,7 @@ from pybroker.config.sections.access import (
     HttpSource,
     NodeCache,
     Source,
+    TopicTemplateAllow,
 )
 from pybroker.errors import ConfigError
 from pybroker.types import Filter, Topic
@@ -360,3 +362,20 @@ async def test_settings_of_the_cache_reach_the_core() -> None:
     with pytest.raises(ConfigError, match="excludes"):
         await house.authorizer.apply(AuthorizationSettings(cache=DecisionCache(excludes=("a/#/b",))))
     assert await house.subscribe("t") == 0
+
+
+async def test_characters_of_values_hold_for_files_and_lists_with_the_next_settings(tmp_path: Path) -> None:
+    acl = tmp_path / "acl.conf"
+    acl.write_text('{deny, all, all, ["t/${clientid}"]}.')
+    sources = (BUILT_IN, FileSource(type="file", path=str(acl)))
+    house = House(sources=sources)
+    built_in: list[RuleList] = [(None, "all", "", [rule("deny", "u/${clientid}")])]
+    house.authorizer.built_in.read_from(lambda: built_in)
+    await house.authorizer.built_in.load(built_in)
+    house.sit("a/b")
+    seen = []
+    for slash in (False, True, False):
+        allow = TopicTemplateAllow(slash=slash)
+        await house.authorizer.apply(AuthorizationSettings(sources=sources, topic_template_allow=allow))
+        seen.append([await house.subscribe(topic) for topic in ("t/a/b", "u/a/b")])
+    assert seen == [[0, 0], [0x87, 0x87], [0, 0]]

@@ -35,3 +35,20 @@ async def test_list_with_a_fault_changes_nothing() -> None:
     with pytest.raises(RulesError):
         await rules.load([faulty])
     assert decision(rules, "a", "t") == "deny"
+
+
+async def test_characters_that_values_may_hold_are_changed_for_all_lists_that_are_kept() -> None:
+    rules = BuiltInRules()
+    kept: list[RuleList] = [(None, "all", "", [deny("t/${clientid}")])]
+    swaps: list[int] = []
+    rules.read_from(lambda: kept)
+    await rules.load(kept)
+    rules.listen(lambda: swaps.append(len(rules.rules)))
+    assert decision(rules, "a/b", "t/a/b") == "nomatch"
+    await rules.allow(["slash"])
+    await rules.allow(["slash"])
+    assert decision(rules, "a/b", "t/a/b") == "deny"
+    assert swaps == [1]
+    await rules.replace([(None, "clientid", "x", [deny("u/${clientid}")])])
+    await rules.allow([])
+    assert decision(rules, "a/b", "t/a/b") == "nomatch"
