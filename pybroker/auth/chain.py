@@ -19,6 +19,7 @@ BAD_AUTHENTICATION_METHOD = 0x8C
 _ADMITTED = Verdict(0)
 _DENIED = Verdict(NOT_AUTHORIZED)
 _UNKNOWN_METHOD = Verdict(BAD_AUTHENTICATION_METHOD)
+_AT_ONCE = (Verdict, Pass)
 
 
 class Link(NamedTuple):
@@ -112,7 +113,7 @@ class AuthenticationChain:
             if applicant.method is not None and (taker := _taker(link.judge, applicant.method)) is not None:
                 return self._begin(applicant, link, taker)
             judgement = link.judge.judge(applicant)
-            if not isinstance(judgement, Verdict | Pass):
+            if not isinstance(judgement, _AT_ONCE):
                 return self._wait(applicant, links, index, judgement)
             verdict = self._weigh(link, judgement)
             if verdict is not None:

@@ -16,6 +16,8 @@ from pybroker.ports import Applicant, Verdict
 from pybroker.types import Namespace
 
 _BUSY = Verdict(SERVER_BUSY)
+_USER = Verdict(0)
+_SUPERUSER = Verdict(0, is_superuser=True)
 
 
 class BuiltInDatabase(Judge):
@@ -99,4 +101,4 @@ def cache_name(namespace: Namespace | None, user_id: str) -> str:
 
 
 def _admitted(login: Login) -> Verdict:
-    return Verdict(0, is_superuser=login.is_superuser)
+    return _SUPERUSER if login.is_superuser else _USER
