@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from admin.middleware.errors import ApiError, json_response
 from admin.schemas.configs import Changed, ConfigQuery, ConfigUpdateQuery, ResetQuery
-from admin.table import Access, Call, NoBody, NoQuery, Raw, Row, Text
+from admin.table import DENIED, Access, Call, NoBody, NoQuery, Raw, Row, Text
 from pybroker.control.configs import READ_ONLY, ROOTS, parse_hocon
 from pybroker.errors import ConfigError, Refused
 
@@ -80,6 +80,11 @@ async def change_global_zone(call: Call[dict[str, Any], NoQuery]) -> dict[str, A
     after = {root: call.control.configs.show(root) for root in GLOBAL_ZONE}
     call.note_change(before, after)
     return after
+
+
+async def show_schema(call: Call[NoBody, NoQuery]) -> dict[str, Any]:
+    """Return the schema of the configuration, whatever is configured."""
+    return call.control.configs.schema(call.params["name"])
 
 
 async def reset_root(call: Call[NoBody, ResetQuery]) -> Response:
@@ -186,6 +191,16 @@ ROWS = (
         query=NoQuery,
         reply=dict[str, Any],
         errors=("NOT_FOUND", "UPDATE_FAILED"),
+    ),
+    _get(
+        path="/schemas/:name",
+        handler=show_schema,
+        summary="Show the schema of the configuration",
+        query=NoQuery,
+        reply=dict[str, Any],
+        access=Access.OPEN,
+        scope=DENIED,
+        errors=("NOT_FOUND",),
     ),
     _row(
         method="POST",

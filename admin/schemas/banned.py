@@ -69,7 +69,7 @@ class Ban(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreateBan(Body, frozen=True, kw_only=True):
-    """A new ban; times are RFC 3339 or epoch numbers."""
+    """A new ban; times are RFC 3339 or epoch numbers. `at` says when it was made: a ban holds from the call on."""
 
     as_: BanKind = msgspec.field(name="as")
     who: str

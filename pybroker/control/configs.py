@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from pybroker.config.describe import describe
 from pybroker.config.patch import Patched
 from pybroker.config.render import render
 from pybroker.config.schema import Config
@@ -25,6 +26,9 @@ ROOTS: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fi
 READ_ONLY = ("node",)
 """Roots that files and command line decide alone."""
 
+
+HOT = "hotconf"
+"""EMQX's name of the schema of what may be changed while the broker runs."""
 
 MAX_HOCON_BYTES = 65_536
 """Of HOCON that is no JSON: its parser takes some ms a line. A whole configuration with comments is smaller."""
@@ -57,6 +61,16 @@ class Configs:
         if not isinstance(found, dict):
             raise Refused("NOT_FOUND", f"no such configuration: {root!r}")
         return found
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """Return a schema as JSON Schema; `hotconf`: what the API may change. Nothing that is configured stands in it.
+
+        Raises:
+            Refused: `NOT_FOUND`: there is no such schema.
+        """
+        if name != HOT:
+            raise Refused("NOT_FOUND", f"no such schema, there is {HOT!r}: {name!r}")
+        return describe(READ_ONLY)
 
     async def update(self, change: Mapping[str, object], *, replaced: Sequence[str] = ()) -> Patched:
         """Put a change over the configuration, store it and put it into effect.

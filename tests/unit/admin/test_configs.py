@@ -237,3 +237,26 @@ async def test_reload_of_a_file_that_is_wrong_changes_nothing(tmp_path: Path) ->
         with pytest.raises(ConfigError, match="max_inflight: found 0"):
             await api.control.configs.reload()
         assert api.control.configuration.current is before
+
+
+async def test_schema_of_what_may_be_changed_is_open_and_tells_nothing_that_is_configured(tmp_path: Path) -> None:
+    config = config_with(tmp_path)
+    async with open_api(msgspec.structs.replace(config, allow_anonymous=False)) as api:
+        reply = await api.call("GET", "/schemas/hotconf")
+        assert reply.status_code == 200
+        roots = reply.json()["properties"]
+        assert "node" not in roots
+        assert roots["mqtt"]["properties"]["max_inflight"] == {
+            "type": "integer",
+            "description": "Unacknowledged QoS 1 and 2 messages towards a client.",
+            "x-allowed": "integer 1..65535",
+            "default": 32,
+        }
+        assert roots["allow_anonymous"]["default"] == "auto"
+        assert roots["dashboard"]["properties"]["default_password"]["writeOnly"] is True
+        assert roots["prometheus"]["properties"]["collectors"]["x-without-effect"]
+        zone = roots["zones"]["additionalProperties"]["properties"]["mqtt"]["properties"]
+        assert "x-without-effect" in zone["max_inflight"]
+        assert "x-without-effect" not in zone["receive_maximum"]
+        other = await api.call("GET", "/schemas/actions")
+        assert (other.status_code, other.json()["code"]) == (404, "NOT_FOUND")
