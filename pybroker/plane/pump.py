@@ -37,8 +37,8 @@ from pybroker.types import Namespace, Topic
 logger = structlog.get_logger(__name__)
 core_logger = structlog.get_logger("pybroker.core")
 
-BATCH = 256
-"""Events taken at a time: some 5 ms of connects, so that a storm of them does not keep the API waiting."""
+BATCH = 64
+"""Events taken at a time: some 1 ms of connects, for which the API waits, and the first answer of the batch too."""
 
 Event: TypeAlias = tuple[object, ...]
 
