@@ -141,7 +141,7 @@ def main() -> int:
         if options.strict and not holds:
             failed.append(f"missed: {name} {figure}")
     for name, ratio, bound, holds in grown(results, options.broker):
-        print(f"{'holds ' if holds else 'grown '} {name:<28}{'of the first step':<26}{ratio:>12.2f}  bound {bound:g}")
+        print(f"{'holds ' if holds else 'grown '} {name:<29}{'of the first step':<25}{ratio:>12.2f}  bound {bound:g}")
         if not holds:
             failed.append(f"grown: {name}: {ratio:.2f} times the first step, bound {bound:g}")
     if options.base:
