@@ -1,14 +1,17 @@
 """Results of commands: tables for people, JSON for programs. Text of clients cannot move the cursor of a terminal."""
 
 import json
+import shutil
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from pybroker.log import escape
 
-# Wide enough that nothing is cut where no terminal says its width.
-_UNBOUNDED = 10_000
+_GAP = "  "
+_NARROWEST = 8
 
 
 def print_json(result: object) -> None:
@@ -49,20 +52,48 @@ def _print_rows(rows: Sequence[Any], columns: Sequence[str]) -> None:
 
 
 def _print_table(names: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> None:
-    # Loaded here, so that programs that ask for JSON do not wait for it.
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print columns, two spaces apart; on a terminal, long cells go on in the next line of their column."""
+    lines = [[escape(cell) for cell in row] for row in ([names, *rows] if names else rows)]
+    widths = [max(_width(cell) for cell in column) for column in zip(*lines, strict=True)]
+    if sys.stdout.isatty():
+        widths = _narrowed(widths, shutil.get_terminal_size().columns - len(_GAP) * (len(widths) - 1))
+    for line in lines:
+        folded = [_folded(cell, width) for cell, width in zip(line, widths, strict=True)]
+        for parts in zip_longest(*folded, fillvalue=""):
+            cells = (part + " " * (width - _width(part)) for part, width in zip(parts, widths, strict=True))
+            sys.stdout.write(_GAP.join(cells).rstrip() + "\n")
 
-    console = Console(width=None if sys.stdout.isatty() else _UNBOUNDED, highlight=False, emoji=False, markup=False)
-    table = Table(box=None, show_header=names is not None, pad_edge=False)
-    for name in names or ("", ""):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(escape(cell)) for cell in row))
-    with console.capture() as captured:
-        console.print(table)
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+def _width(text: str) -> int:
+    """Return how many places of a terminal a text takes: characters of East Asia take two, marks on others none."""
+    return sum(_places(character) for character in text)
+
+
+def _places(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _narrowed(widths: Sequence[int], room: int) -> list[int]:
+    """Take from the widest columns until all of them have room; none gets narrower than a short word."""
+    narrowed = list(widths)
+    while sum(narrowed) > room and (widest := max(narrowed)) > _NARROWEST:
+        narrowed[narrowed.index(widest)] -= 1
+    return narrowed
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Cut a text into parts of at most `width` places, of at least one part."""
+    parts, used = [""], 0
+    for character in text:
+        places = _places(character)
+        if used + places > width:
+            parts.append("")
+            used = 0
+        parts[-1] += character
+        used += places
+    return parts
 
 
 def _print_place(meta: Mapping[str, Any]) -> None:
