@@ -3,9 +3,7 @@
 //! An id stands here from its first PUBLISH until PUBREL; a PUBLISH with the same id in between is the same message
 //! again. The ids are the client's own and never meet the ids towards it. The set outlives connections.
 
-use std::collections::HashMap;
-
-use super::packet_id_map::PacketIdMap;
+use super::slots::Slots;
 
 /// What a QoS 2 PUBLISH from the client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +19,7 @@ pub enum InboundQos2 {
 /// The ids that wait for PUBREL, each with the time its PUBLISH was last seen.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
-    awaiting_release: PacketIdMap<u64>,
+    awaiting_release: Slots<u64>,
 }
 
 impl Inbound {
@@ -31,7 +29,7 @@ impl Inbound {
 
     /// Notes a PUBLISH. A duplicate renews the time: the client shows that it still holds on to this exchange.
     pub(super) fn publish(&mut self, packet_id: u16, now_ms: u64, max_awaiting: u16) -> InboundQos2 {
-        if let Some(seen_at_ms) = self.awaiting_release.get_mut(&packet_id) {
+        if let Some(seen_at_ms) = self.awaiting_release.get_mut(packet_id) {
             // [MQTT5-4.3.3-10] [MQTT3-4.3.3-2]
             *seen_at_ms = now_ms;
             return InboundQos2::Duplicate;
@@ -45,29 +43,27 @@ impl Inbound {
 
     /// Says whether `packet_id` is there.
     pub(super) fn contains(&self, packet_id: u16) -> bool {
-        self.awaiting_release.contains_key(&packet_id)
+        self.awaiting_release.contains(packet_id)
     }
 
     /// Frees `packet_id`; says whether it was there. [MQTT5-4.3.3-12]
     pub(super) fn remove(&mut self, packet_id: u16) -> bool {
-        let was_there = self.awaiting_release.remove(&packet_id).is_some();
-        self.trim();
-        was_there
+        self.awaiting_release.remove(packet_id).is_some()
     }
 
     /// Frees the ids not seen for `timeout_ms` or longer; returns how many.
     pub(super) fn expire(&mut self, now_ms: u64, timeout_ms: u64) -> usize {
-        let before = self.len();
-        self.awaiting_release.retain(|_, seen_at_ms| now_ms.saturating_sub(*seen_at_ms) < timeout_ms);
-        let expired = before - self.len();
-        self.trim();
-        expired
+        self.awaiting_release.retain(|seen_at_ms| now_ms.saturating_sub(*seen_at_ms) < timeout_ms)
     }
 
-    fn trim(&mut self) {
-        if self.awaiting_release.is_empty() {
-            self.awaiting_release = HashMap::default();
-        }
+    /// Whether there is a table, be it empty.
+    pub(super) fn has_heap(&self) -> bool {
+        self.awaiting_release.has_heap()
+    }
+
+    /// Gives back the heap if no id is left.
+    pub(super) fn release(&mut self) {
+        self.awaiting_release.release();
     }
 }
 
@@ -108,13 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_allocated_when_the_last_id_is_gone() {
+    fn the_heap_of_the_last_id_is_kept_until_it_is_released() {
         let mut inbound = Inbound::default();
         inbound.publish(1, 0, 0);
+        inbound.release();
+        assert!(inbound.contains(1));
         inbound.remove(1);
-        assert_eq!(inbound.awaiting_release.capacity(), 0);
-        inbound.publish(1, 0, 0);
-        assert_eq!(inbound.expire(5, 5), 1);
-        assert_eq!(inbound.awaiting_release.capacity(), 0);
+        assert!(inbound.has_heap());
+        inbound.release();
+        assert!(!inbound.has_heap());
     }
 }

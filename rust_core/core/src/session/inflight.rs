@@ -3,12 +3,9 @@
 //! Invariants: a packet id stands here at most once; the order of first sending is kept by a sequence number; a slot
 //! without an entry waits for PUBCOMP. A slot is withheld while the connection at hand has not yet carried it again.
 
-use std::collections::HashMap;
-use std::collections::hash_map;
-
 use super::entry::Entry;
 use super::packet_id::PacketIds;
-use super::packet_id_map::PacketIdMap;
+use super::slots::Slots;
 
 /// What a PUBREC from the client means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +51,7 @@ struct Slot<M> {
 /// Everything unfinished towards one client, found by packet id in O(1).
 #[derive(Debug)]
 pub(super) struct Inflight<M> {
-    slots: PacketIdMap<Slot<M>>,
+    slots: Slots<Slot<M>>,
     next_sequence: u32,
     withheld: u16,
     packet_ids: PacketIds,
@@ -62,7 +59,7 @@ pub(super) struct Inflight<M> {
 
 impl<M> Inflight<M> {
     pub(super) fn new() -> Self {
-        Self { slots: HashMap::default(), next_sequence: 0, withheld: 0, packet_ids: PacketIds::default() }
+        Self { slots: Slots::default(), next_sequence: 0, withheld: 0, packet_ids: PacketIds::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,24 +82,23 @@ impl<M> Inflight<M> {
         if self.is_withholding() || self.open() >= usize::from(bound) {
             return None;
         }
-        self.packet_ids.next_free(|packet_id| self.slots.contains_key(&packet_id))
+        self.packet_ids.next_free(|packet_id| self.slots.contains(packet_id))
     }
 
     /// Opens an exchange under `packet_id`, which `free_packet_id` returned.
-    pub(super) fn insert(&mut self, packet_id: u16, entry: Entry<M>) -> &Entry<M> {
+    pub(super) fn insert(&mut self, packet_id: u16, entry: Entry<M>) {
         if self.next_sequence == u32::MAX {
             self.renumber();
         }
-        let slot = Slot { entry: None, sequence: self.next_sequence, is_withheld: false, sent_ms: [0; 3] };
+        let slot = Slot { entry: Some(entry), sequence: self.next_sequence, is_withheld: false, sent_ms: [0; 3] };
         self.next_sequence += 1;
         self.packet_ids.advance_to(packet_id);
-        let slot = self.slots.entry(packet_id).insert_entry(slot).into_mut();
-        slot.entry.insert(entry)
+        self.slots.insert(packet_id, slot);
     }
 
     /// Notes when the message under `packet_id` was sent.
     pub(super) fn note_sent(&mut self, packet_id: u16, now_ms: u64) {
-        if let Some(slot) = self.slots.get_mut(&packet_id) {
+        if let Some(slot) = self.slots.get_mut(packet_id) {
             let [_, _, _, _, _, high, middle, low] = (now_ms & LOW_BITS).max(1).to_be_bytes();
             slot.sent_ms = [high, middle, low];
         }
@@ -110,7 +106,7 @@ impl<M> Inflight<M> {
 
     /// Returns the unanswered message under `packet_id`, and how long before `now_ms` it was sent if that was noted.
     pub(super) fn sent(&self, packet_id: u16, now_ms: u64) -> Option<(&Entry<M>, Option<u64>)> {
-        let slot = self.slots.get(&packet_id)?;
+        let slot = self.slots.get(packet_id)?;
         let [high, middle, low] = slot.sent_ms;
         let sent_ms = u64::from(u32::from_be_bytes([0, high, middle, low]));
         Some((slot.entry.as_ref()?, (sent_ms > 0).then(|| now_ms.wrapping_sub(sent_ms) & LOW_BITS)))
@@ -133,7 +129,7 @@ impl<M> Inflight<M> {
         if is_failure && let Some(entry) = self.remove_if(packet_id, |entry| entry.qos == 2) {
             return Pubrec::Ended(entry);
         }
-        match self.slots.get_mut(&packet_id) {
+        match self.slots.get_mut(packet_id) {
             Some(slot) if slot.entry.as_ref().is_none_or(|entry| entry.qos == 2) => {
                 slot.entry = None;
                 if std::mem::take(&mut slot.is_withheld) {
@@ -147,14 +143,9 @@ impl<M> Inflight<M> {
 
     /// Ends a QoS 2 exchange that PUBREL was sent for; says whether there was one.
     pub(super) fn complete(&mut self, packet_id: u16) -> bool {
-        match self.slots.entry(packet_id) {
-            hash_map::Entry::Occupied(slot) if slot.get().entry.is_none() => {
-                slot.remove();
-                self.trim();
-                true
-            }
-            _ => false,
-        }
+        let is_known = self.slots.remove_if(packet_id, |slot| slot.entry.is_none()).is_some();
+        self.begin_anew_when_empty();
+        is_known
     }
 
     /// Sorts what a new connection carries at once from what waits for acknowledgements: (ids now, ids later).
@@ -163,13 +154,13 @@ impl<M> Inflight<M> {
     /// reading of the standard makes more than `receive_maximum` of them.
     pub(super) fn begin_connection(&mut self, receive_maximum: u16) -> (Vec<u16>, Vec<u16>) {
         let ids = self.ordered_ids();
-        let releases = self.slots.values().filter(|slot| slot.entry.is_none()).count();
+        let releases = self.slots.iter().filter(|(_, slot)| slot.entry.is_none()).count();
         let mut room = usize::from(receive_maximum).saturating_sub(releases);
         let mut now = Vec::with_capacity(ids.len());
         let mut later = Vec::new();
         self.withheld = 0;
         for packet_id in ids {
-            let Some(slot) = self.slots.get_mut(&packet_id) else {
+            let Some(slot) = self.slots.get_mut(packet_id) else {
                 continue;
             };
             slot.is_withheld = slot.entry.is_some() && room == 0;
@@ -186,7 +177,7 @@ impl<M> Inflight<M> {
 
     /// Marks `packet_id` as carried again; false if it is no longer withheld.
     pub(super) fn carry_again(&mut self, packet_id: u16) -> bool {
-        match self.slots.get_mut(&packet_id) {
+        match self.slots.get_mut(packet_id) {
             Some(slot) if slot.is_withheld => {
                 slot.is_withheld = false;
                 self.withheld -= 1;
@@ -196,9 +187,14 @@ impl<M> Inflight<M> {
         }
     }
 
+    /// Returns the message under `packet_id` that the client has not answered yet.
+    pub(super) fn entry(&self, packet_id: u16) -> Option<&Entry<M>> {
+        self.slots.get(packet_id)?.entry.as_ref()
+    }
+
     /// Returns what stands under `packet_id`, as it would be sent again.
     pub(super) fn get(&self, packet_id: u16) -> Option<Resend<'_, M>> {
-        let slot = self.slots.get(&packet_id)?;
+        let slot = self.slots.get(packet_id)?;
         Some(match &slot.entry {
             Some(entry) => Resend::Publish { packet_id, entry },
             None => Resend::Release { packet_id },
@@ -212,7 +208,7 @@ impl<M> Inflight<M> {
 
     /// Returns the sequence numbers and ids in the order of first sending. O(n log n).
     pub(super) fn ordered(&self) -> Vec<(u32, u16)> {
-        let mut order: Vec<(u32, u16)> = self.slots.iter().map(|(&id, slot)| (slot.sequence, id)).collect();
+        let mut order: Vec<(u32, u16)> = self.slots.iter().map(|(id, slot)| (slot.sequence, id)).collect();
         order.sort_unstable();
         order
     }
@@ -221,7 +217,7 @@ impl<M> Inflight<M> {
     ///
     /// A QoS 2 message stays: it may be with the client already. [MQTT5-4.8.2-4]
     pub(super) fn take_shared(&mut self) -> Vec<Entry<M>> {
-        if !self.slots.values().any(Slot::may_move) {
+        if !self.slots.iter().any(|(_, slot)| slot.may_move()) {
             return Vec::new();
         }
         let ids = self.ordered_ids();
@@ -231,29 +227,27 @@ impl<M> Inflight<M> {
     }
 
     fn remove_if(&mut self, packet_id: u16, condition: impl FnOnce(&Entry<M>) -> bool) -> Option<Entry<M>> {
-        let hash_map::Entry::Occupied(occupied) = self.slots.entry(packet_id) else {
-            return None;
-        };
-        if !occupied.get().entry.as_ref().is_some_and(condition) {
-            return None;
-        }
-        let slot = occupied.remove();
+        let slot = self.slots.remove_if(packet_id, |slot| slot.entry.as_ref().is_some_and(condition))?;
         self.withheld -= u16::from(slot.is_withheld);
-        self.trim();
+        self.begin_anew_when_empty();
         slot.entry
     }
 
-    fn trim(&mut self) {
-        if self.slots.is_empty() {
-            self.slots = HashMap::default();
+    fn begin_anew_when_empty(&mut self) {
+        if self.slots.len() == 0 {
             self.next_sequence = 0;
         }
+    }
+
+    /// Gives back the heap if nothing is open.
+    pub(super) fn release(&mut self) {
+        self.slots.release();
     }
 
     fn renumber(&mut self) {
         self.next_sequence = 0;
         for packet_id in self.ordered_ids() {
-            if let Some(slot) = self.slots.get_mut(&packet_id) {
+            if let Some(slot) = self.slots.get_mut(packet_id) {
                 slot.sequence = self.next_sequence;
                 self.next_sequence += 1;
             }
@@ -270,7 +264,7 @@ impl<M> Slot<M> {
 #[cfg(test)]
 impl<M> Inflight<M> {
     pub(super) fn has_heap(&self) -> bool {
-        self.slots.capacity() > 0
+        self.slots.has_heap()
     }
 }
 
@@ -291,13 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn no_heap_is_kept_when_the_last_exchange_ends() {
+    fn the_heap_of_the_last_exchange_is_kept_until_it_is_released() {
         let mut inflight = Inflight::new();
         inflight.insert(1, entry("a", 1));
         inflight.insert(2, entry("b", 2));
         inflight.acknowledge(1);
         assert_eq!(inflight.receive(2, false), Pubrec::Release);
         assert!(inflight.complete(2));
+        assert!(inflight.has_heap());
+        inflight.release();
         assert!(!inflight.has_heap());
         assert_eq!(inflight.next_sequence, 0);
     }
@@ -321,6 +317,6 @@ mod tests {
 
     #[test]
     fn a_slot_with_its_key_takes_one_cache_line() {
-        assert!(size_of::<(u16, Slot<std::sync::Arc<()>>)>() <= 64);
+        assert!(size_of::<Option<(u16, Slot<std::sync::Arc<()>>)>>() <= 64);
     }
 }

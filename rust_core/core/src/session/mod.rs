@@ -1,8 +1,9 @@
 //! The QoS state of one session: what is in flight to its client, what waits, which ids the client has not released.
 //!
-//! A `Window` outlives connections and does no I/O; time comes in as monotonic milliseconds. It holds no heap while
-//! nothing is in flight, waiting or unreleased, for most sessions of a broker are idle. It is generic over the handle of
-//! the message, so that the payload is held once however many windows it stands in.
+//! A `Window` outlives connections and does no I/O; time comes in as monotonic milliseconds. Most sessions of a broker are
+//! idle: while nothing is in flight, waiting or unreleased it holds no heap but small tables for the next burst, which
+//! `release` gives back. It is generic over the handle of the message, so that the payload is held once however many
+//! windows it stands in.
 //!
 //! Order: within one priority, QoS 1 and 2 messages leave in the order in which they were offered. QoS 0 has no part in
 //! the window and may pass them.
@@ -13,6 +14,7 @@ mod inflight;
 mod packet_id;
 mod packet_id_map;
 mod queue;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -143,6 +145,32 @@ impl<M> Window<M> {
         }
     }
 
+    /// Takes messages of QoS 1 or 2 for the attached client as long as each may be sent at once, and tells `send` the
+    /// packet id of each. Returns how many; no more than that were asked of `entries`.
+    ///
+    /// The rest is for `offer`. Args: as there.
+    pub fn send_run(
+        &mut self,
+        mut entries: impl Iterator<Item = Entry<M>>,
+        receive_maximum: u16,
+        limits: &Limits,
+        mut send: impl FnMut(u16),
+    ) -> usize {
+        if self.queue_len() > 0 {
+            return 0;
+        }
+        let bound = limits.bound(receive_maximum);
+        let mut count = 0;
+        while let Some(packet_id) = self.inflight.free_packet_id(bound)
+            && let Some(entry) = entries.next()
+        {
+            self.inflight.insert(packet_id, entry);
+            send(packet_id);
+            count += 1;
+        }
+        count
+    }
+
     /// Returns what the attached connection may send now; call it until `Next::None`.
     ///
     /// What `resume` withheld goes first, then what waits. A full window holds back QoS 1 and 2 but not QoS 0.
@@ -166,7 +194,11 @@ impl<M> Window<M> {
             return Next::Expired(entry);
         }
         match free_packet_id {
-            Some(packet_id) if entry.qos > 0 => Next::Send { packet_id, entry: self.inflight.insert(packet_id, entry) },
+            Some(packet_id) if entry.qos > 0 => {
+                self.inflight.insert(packet_id, entry);
+                let sent = self.inflight.entry(packet_id);
+                sent.map_or(Next::None, |entry| Next::Send { packet_id, entry })
+            }
             _ => Next::SendQos0(entry),
         }
     }
@@ -264,6 +296,15 @@ impl<M> Window<M> {
         let removed = self.backlog.as_mut().map_or(0, |backlog| backlog.queue.expire(now_ms));
         self.trim();
         removed
+    }
+
+    /// Gives back the tables that the last burst has left, for a session that is idle. O(1).
+    pub fn release(&mut self) {
+        self.inflight.release();
+        if let Some(backlog) = &mut self.backlog {
+            backlog.inbound.release();
+        }
+        self.trim();
     }
 
     /// Forgets everything, packet ids included: the session of the same client that starts next begins at 1.
@@ -372,7 +413,7 @@ impl<M> Window<M> {
         })
     }
 
-    /// Gives back the heap that nothing needs any more.
+    /// Gives back the heap that nothing needs any more, but for the tables.
     fn trim(&mut self) {
         let Some(backlog) = &mut self.backlog else {
             return;
@@ -380,7 +421,7 @@ impl<M> Window<M> {
         if !self.inflight.is_withholding() && backlog.withheld.capacity() > 0 {
             backlog.withheld = VecDeque::new();
         }
-        if backlog.queue.len() == 0 && backlog.inbound.len() == 0 && backlog.withheld.capacity() == 0 {
+        if backlog.queue.len() == 0 && !backlog.inbound.has_heap() && backlog.withheld.capacity() == 0 {
             self.backlog = None;
         }
     }

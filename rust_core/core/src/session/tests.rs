@@ -90,7 +90,7 @@ fn an_idle_window_takes_48_bytes_and_no_heap() {
 }
 
 #[test]
-fn the_heap_is_given_back_when_everything_has_ended() {
+fn the_heap_is_given_back_when_everything_has_ended_and_an_idle_session_is_looked_at() {
     let mut window = Window::new();
     let first = send(&mut window, entry("a", 1));
     let second = send(&mut window, entry("b", 2));
@@ -103,8 +103,11 @@ fn the_heap_is_given_back_when_everything_has_ended() {
     window.on_pubrec(second, false);
     window.on_pubcomp(second);
     assert_eq!(next(&mut window, 1), Some((3, "c", false)));
+    window.release();
+    assert_eq!((window.inflight_len(), window.inbound_len()), (1, 1));
     window.on_puback(3);
     window.inbound_release(1);
+    window.release();
     assert!(!has_heap(&window));
 }
 
@@ -258,6 +261,7 @@ fn inbound_ids_stand_until_they_are_released_forgotten_or_expired() {
     assert_eq!(window.inbound_expire(12, 3), 0);
     assert_eq!(window.inbound_expire(13, 3), 1);
     assert_eq!(window.inbound_len(), 0);
+    window.release();
     assert!(window.backlog.is_none());
 }
 

@@ -18,6 +18,11 @@ enum Step {
         qos: u8,
         priority: i16,
     },
+    /// So many messages one behind the other.
+    PublishRun {
+        qos: u8,
+        count: u32,
+    },
     /// So many packets reach the client.
     Down(usize),
     /// So many packets reach the broker.
@@ -160,6 +165,7 @@ impl Session {
     fn apply(&mut self, step: &Step) {
         match *step {
             Step::Publish { qos, priority } => self.publish(qos, priority),
+            Step::PublishRun { qos, count } => self.publish_run(qos, count),
             Step::Down(count) => self.arrive_down(count),
             Step::Up(count) => self.arrive_up(count),
             Step::RepeatDown => {
@@ -202,6 +208,24 @@ impl Session {
             }
         }
         self.pump();
+    }
+
+    fn publish_run(&mut self, qos: u8, count: u32) {
+        if let Some(receive_maximum) = self.receive_maximum {
+            let first = u32::try_from(self.published.len()).unwrap();
+            let mut message = first;
+            let down = &mut self.down;
+            let entries = (first..first + count).map(|message| entry(message, qos, 0));
+            let sent = self.window.send_run(entries, receive_maximum, &self.limits, |packet_id| {
+                down.push_back(Down::Publish { packet_id, qos, message });
+                message += 1;
+            });
+            self.published.extend(std::iter::repeat_n((qos, 0), sent));
+            assert_eq!(self.published.len(), message as usize);
+            for _ in sent..count as usize {
+                self.publish(qos, 0);
+            }
+        }
     }
 
     fn attach(&mut self, receive_maximum: u16) {
@@ -343,6 +367,7 @@ fn resent(resend: &Resend<'_, u32>) -> Down {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (0_u8..3, -1_i16..2).prop_map(|(qos, priority)| Step::Publish { qos, priority }),
+        2 => (1_u8..3, 1_u32..6).prop_map(|(qos, count)| Step::PublishRun { qos, count }),
         4 => (1_usize..4).prop_map(Step::Down),
         4 => (1_usize..4).prop_map(Step::Up),
         1 => Just(Step::RepeatDown),

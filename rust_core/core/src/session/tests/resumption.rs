@@ -75,6 +75,7 @@ fn the_last_withheld_message_to_end_reopens_the_window() {
     assert_eq!(resume(&mut window, 1), [(1, "a")]);
     window.on_puback(1);
     window.on_puback(2);
+    window.release();
     assert!(!has_heap(&window));
     assert_eq!(send(&mut window, entry("c", 1)), 3);
 }
@@ -127,6 +128,7 @@ fn taking_shared_messages_may_empty_the_window() {
     send(&mut window, shared("a", 1));
     queue(&mut window, shared("b", 1), &limits());
     assert_eq!(window.take_shared().len(), 2);
+    window.release();
     assert!(!has_heap(&window));
     assert!(window.take_shared().is_empty());
 }
