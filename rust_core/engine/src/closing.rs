@@ -152,6 +152,7 @@ impl Shard {
                 conn.is_stalled = false;
             }
             self.expire_inbound(&mut conn);
+            self.with_window(&conn, |_, _, state| state.window.release());
             if self.retries(&conn) {
                 self.retry(&conn);
             }

@@ -23,6 +23,7 @@ use crate::link::{Link, Outlet, Written};
 use crate::outbox::{BufferPool, FLUSH_MARK, Flushed, SHARE_MARK};
 use crate::publication::{self, Dispatched, Form, Frame, Frames, Grant, Inbound, Run, Sender, stable_hash};
 use crate::retained::Stored;
+use crate::series::Copies;
 use crate::session::{Session, State};
 use crate::settings::Settings;
 
@@ -36,8 +37,10 @@ pub struct Dispatcher {
     pub passed: u64,
     cache: MatchCache,
     dirty: Vec<Arc<Session>>,
-    /// Targets of a series that get its publications singly, by place.
-    pub(crate) apart: Vec<usize>,
+    /// Scratch for the receivers of a series.
+    pub(crate) copies: Copies,
+    /// What became of each publication of a series; empty if the same became of all.
+    pub(crate) outcomes: Vec<Dispatched>,
     pub(crate) frames: Frames,
     matches: Matches,
     plan: Plan,
@@ -67,7 +70,8 @@ impl Dispatcher {
             passed: 0,
             cache: MatchCache::default(),
             dirty: Vec::new(),
-            apart: Vec::new(),
+            copies: Copies::default(),
+            outcomes: Vec::new(),
             frames: Frames::default(),
             matches: Matches::default(),
             plan: Plan::default(),

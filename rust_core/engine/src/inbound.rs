@@ -15,7 +15,7 @@ use crate::connection::{Connection, Verdict};
 use crate::counters::Metric;
 use crate::delayed;
 use crate::events::Cause;
-use crate::publication::{Dispatched, Inbound, Sender};
+use crate::publication::{Inbound, Sender};
 use crate::shard::Shard;
 
 /// Publications of a 3.x client that wait for free QoS 2 ids: beyond this its connection is ended, for the PUBRELs that
@@ -42,7 +42,7 @@ impl Shard {
     }
 
     /// Most QoS 2 publications of one client that wait for PUBREL; 0: any number.
-    fn max_awaiting(&self, conn: &Connection) -> u16 {
+    pub(crate) fn max_awaiting(&self, conn: &Connection) -> u16 {
         let (settings, zone) = (&self.dispatcher.outlet.settings, &conn.spec.zone);
         let own = zone.max_awaiting_rel.unwrap_or(settings.max_awaiting_rel);
         match (own, zone.receive_maximum.unwrap_or(settings.receive_maximum)) {
@@ -76,13 +76,13 @@ impl Shard {
             }
         };
         if !self.is_within_limits(conn, publish) {
-            self.count_received(publish.qos);
+            self.count_received(publish.qos, 1);
             return self.refuse_over_limit(conn, publish, frame);
         }
         match self.clear_publish(conn, publish, topic) {
-            Clearance::Granted => self.count_received(publish.qos),
+            Clearance::Granted => self.count_received(publish.qos, 1),
             Clearance::Refused => {
-                self.count_received(publish.qos);
+                self.count_received(publish.qos, 1);
                 return self.refuse_publish(conn, publish, topic, frame);
             }
             Clearance::Awaited(step) => return self.await_clearance(conn, step, publish, topic, frame),
@@ -114,15 +114,16 @@ impl Shard {
         }
     }
 
-    fn count_received(&mut self, qos: QoS) {
+    pub(crate) fn count_received(&mut self, qos: QoS, n: u64) {
         let tally = &mut self.dispatcher.outlet.tally;
-        tally.count(Metric::PublishReceived);
-        tally.count(Metric::MessagesReceived);
-        tally.count(match qos {
+        tally.add(Metric::PublishReceived, n);
+        tally.add(Metric::MessagesReceived, n);
+        let metric = match qos {
             QoS::AtMostOnce => Metric::MessagesQos0Received,
             QoS::AtLeastOnce => Metric::MessagesQos1Received,
             QoS::ExactlyOnce => Metric::MessagesQos2Received,
-        });
+        };
+        tally.add(metric, n);
     }
 
     pub(crate) fn count_refused(&mut self, reason: ReasonCode) {
@@ -141,7 +142,7 @@ impl Shard {
         route: impl FnOnce(&mut Self, &Connection) -> ReasonCode,
     ) -> Verdict {
         // Answers of this batch are not sent yet, so the client cannot have used them to publish more. [MQTT5-3.3.4-7]
-        if conn.version() == Version::V5 && !self.allows_open(conn) {
+        if conn.version() == Version::V5 && !self.allows_open(conn, 1) {
             return self.over_receive_maximum();
         }
         self.open_qos1 += 1;
@@ -156,10 +157,11 @@ impl Shard {
         Verdict::Continue
     }
 
-    fn allows_open(&self, conn: &Connection) -> bool {
+    /// Whether a 5.0 client may have so many more publications open.
+    pub(crate) fn allows_open(&self, conn: &Connection, more: usize) -> bool {
         let told = self.dispatcher.outlet.settings.receive_maximum;
         let maximum = usize::from(conn.spec.zone.receive_maximum.unwrap_or(told));
-        maximum == 0 || usize::from(conn.open_qos2) + self.open_qos1 < maximum
+        maximum == 0 || usize::from(conn.open_qos2) + self.open_qos1 + more <= maximum
     }
 
     fn over_receive_maximum(&mut self) -> Verdict {
@@ -208,7 +210,7 @@ impl Shard {
         }
     }
 
-    fn forget_inbound(&mut self, conn: &mut Connection, packet_id: u16) {
+    pub(crate) fn forget_inbound(&mut self, conn: &mut Connection, packet_id: u16) {
         // A 3.x client cannot be told that the exchange is over: it will send PUBREL, and gets its PUBCOMP.
         if conn.version() == Version::V5 {
             self.with_window(conn, |_, _, state| state.window.inbound_forget(packet_id));
@@ -288,12 +290,7 @@ impl Shard {
                 Special::Done(reason) => return reason,
             }
         }
-        match self.dispatcher.dispatch(&self.hub, &inbound) {
-            Dispatched::Delivered => ReasonCode::Success,
-            Dispatched::NoSubscribers => ReasonCode::NoMatchingSubscribers,
-            Dispatched::InvalidTopic => ReasonCode::TopicNameInvalid,
-            Dispatched::Quota => ReasonCode::QuotaExceeded,
-        }
+        self.dispatcher.dispatch(&self.hub, &inbound).reason()
     }
 
     /// Whether payloads of this client are held to the format they promise.

@@ -245,13 +245,17 @@ impl Shard {
         let mut verdict = Verdict::Continue;
         let mut packets = 0;
         let mut messages = 0;
-        while at < bytes.len() {
-            match conn.decoder.decode(bytes.get(at..).unwrap_or_default()) {
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            if let Some((taken, n)) = self.take_receipts(conn, rest) {
+                at += taken;
+                packets += n;
+                continue;
+            }
+            match conn.decoder.decode(rest) {
                 Ok(None) => break,
                 Ok(Some((packet, used))) => {
                     let is_message = matches!(packet, Packet::Publish(_));
-                    let (taken, n, outcome) =
-                        self.take_packets(conn, packet, bytes.get(at..).unwrap_or_default(), used);
+                    let (taken, n, outcome) = self.take_packets(conn, packet, rest, used);
                     at += taken;
                     packets += n;
                     messages += if is_message { n } else { 0 };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pybroker_core::codec::{PublishOut, QoS, Version};
 use pybroker_core::message::{Message, NEVER, Origin};
+use pybroker_core::reason::ReasonCode;
 use pybroker_core::session::{Entry, SmallIds};
 use pybroker_core::trie::{SharedGroup, SubscriberId, SubscriptionOptions};
 
@@ -76,6 +77,19 @@ pub enum Dispatched {
     InvalidTopic,
     /// A limit refused it whole: nobody got it.
     Quota,
+}
+
+impl Dispatched {
+    /// What a 5.0 publisher is told.
+    #[must_use]
+    pub fn reason(self) -> ReasonCode {
+        match self {
+            Self::Delivered => ReasonCode::Success,
+            Self::NoSubscribers => ReasonCode::NoMatchingSubscribers,
+            Self::InvalidTopic => ReasonCode::TopicNameInvalid,
+            Self::Quota => ReasonCode::QuotaExceeded,
+        }
+    }
 }
 
 /// Forms of the frame that were encoded already for the publication at hand.

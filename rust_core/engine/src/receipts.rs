@@ -9,7 +9,7 @@ use pybroker_core::codec::{Ack, Packet};
 use pybroker_core::reason::ReasonCode;
 use pybroker_core::session::Pubrec;
 
-use crate::connection::{Connection, Verdict};
+use crate::connection::{Connection, Phase, Verdict};
 use crate::counters::Metric;
 use crate::session::{Session, State};
 use crate::shard::Shard;
@@ -31,15 +31,57 @@ pub(crate) struct Receipt {
     is_error: bool,
 }
 
+impl ReceiptKind {
+    /// By the first byte of the packet.
+    fn of(first: u8) -> Option<Self> {
+        match first {
+            0x40 => Some(Self::Puback),
+            0x50 => Some(Self::Pubrec),
+            0x62 => Some(Self::Pubrel),
+            0x70 => Some(Self::Pubcomp),
+            _ => None,
+        }
+    }
+
+    fn metric(self) -> Metric {
+        match self {
+            Self::Puback => Metric::PubackReceived,
+            Self::Pubrec => Metric::PubrecReceived,
+            Self::Pubrel => Metric::PubrelReceived,
+            Self::Pubcomp => Metric::PubcompReceived,
+        }
+    }
+}
+
 impl Shard {
+    /// Takes the acknowledgements of one kind in their shortest form that `bytes` begin with. Returns their bytes and
+    /// number; `None`: what stands there needs to be looked at by itself.
+    pub(crate) fn take_receipts(&mut self, conn: &Connection, bytes: &[u8]) -> Option<(usize, u64)> {
+        let [first, 2, ..] = *bytes else { return None };
+        let kind = ReceiptKind::of(first)?;
+        let is_simple = conn.phase == Phase::Open
+            && conn.buckets.is_none()
+            && conn.held.is_empty()
+            && self.dispatcher.outlet.traces.is_none();
+        if !is_simple || !matches!(conn.decoder.packet_len(bytes), Ok(Some(_))) {
+            return None;
+        }
+        let before = self.receipts.len();
+        for &[first_too, length, high, low] in bytes.as_chunks().0 {
+            let packet_id = u16::from_be_bytes([high, low]);
+            if (first_too, length) != (first, 2) || packet_id == 0 {
+                break;
+            }
+            self.receipts.push(Receipt { kind, packet_id, is_error: false });
+        }
+        let n = self.receipts.len() - before;
+        self.dispatcher.outlet.tally.add(kind.metric(), n as u64);
+        (n > 0).then_some((4 * n, n as u64))
+    }
+
     /// Takes an acknowledgement.
     pub(crate) fn on_receipt(&mut self, conn: &mut Connection, kind: ReceiptKind, ack: &Ack<'_>) -> Verdict {
-        self.dispatcher.outlet.tally.count(match kind {
-            ReceiptKind::Puback => Metric::PubackReceived,
-            ReceiptKind::Pubrec => Metric::PubrecReceived,
-            ReceiptKind::Pubrel => Metric::PubrelReceived,
-            ReceiptKind::Pubcomp => Metric::PubcompReceived,
-        });
+        self.dispatcher.outlet.tally.count(kind.metric());
         self.receipts.push(Receipt { kind, packet_id: ack.packet_id, is_error: ack.reason.is_error() });
         if kind == ReceiptKind::Pubrel && !conn.held.is_empty() {
             self.settle_receipts(conn);

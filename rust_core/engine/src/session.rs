@@ -218,6 +218,7 @@ impl Session {
     pub fn detach(&self, state: &mut State, conn: ConnId) -> Option<Box<Link>> {
         if state.link.as_ref().is_some_and(|link| link.conn == conn) {
             self.is_online.store(false, Ordering::Relaxed);
+            state.window.release();
             return state.link.take();
         }
         None

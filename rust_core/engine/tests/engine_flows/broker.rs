@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pybroker_core::codec::{self, Connect, Decoder, Packet, PublishOut, QoS, Role, SubscribeFilters, Version};
-use pybroker_core::codec::{Subscribe, SubscribeOptions, UserProperties};
+use pybroker_core::codec::{PacketType, Subscribe, SubscribeOptions, UserProperties};
+use pybroker_core::reason::ReasonCode;
 use pybroker_core::trie::SubscriberId;
 use pybroker_engine::command::Command;
 use pybroker_engine::engine::Engine;
@@ -79,8 +80,12 @@ impl Broker {
     }
 
     pub fn client(&self, client_id: &str, is_clean_start: bool) -> Client {
-        let mut client = Client::over(self.socket());
-        let connect = Connect { is_clean_start, ..Connect::new(Version::V311, client_id) };
+        self.client_speaking(Version::V311, client_id, is_clean_start)
+    }
+
+    pub fn client_speaking(&self, version: Version, client_id: &str, is_clean_start: bool) -> Client {
+        let mut client = Client::speaking(version, self.socket());
+        let connect = Connect { is_clean_start, ..Connect::new(version, client_id) };
         client.send_with(|out| codec::encode_connect(out, &connect));
         assert!(matches!(client.next_packet(), Received::Connack { reason: 0 }), "the client is accepted");
         client
@@ -138,6 +143,8 @@ pub enum Received {
         is_retain: bool,
     },
     Suback,
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP.
+    Ack(PacketType, u16, ReasonCode),
     Other,
     Closed,
     /// Nothing came within the socket's time-out.
@@ -146,13 +153,18 @@ pub enum Received {
 
 pub struct Client {
     pub socket: TcpStream,
+    version: Version,
     decoder: Decoder,
     input: Vec<u8>,
 }
 
 impl Client {
     pub fn over(socket: TcpStream) -> Self {
-        Self { socket, decoder: Decoder::with_version(Role::Client, Version::V311, u32::MAX), input: Vec::new() }
+        Self::speaking(Version::V311, socket)
+    }
+
+    pub fn speaking(version: Version, socket: TcpStream) -> Self {
+        Self { socket, version, decoder: Decoder::with_version(Role::Client, version, u32::MAX), input: Vec::new() }
     }
 
     pub fn send_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
@@ -170,21 +182,24 @@ impl Client {
             user_properties: UserProperties::default(),
             filters: SubscribeFilters::new(&filters),
         };
-        self.send_with(|out| codec::encode_subscribe(out, Version::V311, &subscribe));
+        let version = self.version;
+        self.send_with(|out| codec::encode_subscribe(out, version, &subscribe));
     }
 
     pub fn publish(&mut self, topic: &str, payload: &[u8], is_retain: bool) {
         let publish = PublishOut { topic, payload, is_retain, ..PublishOut::default() };
-        self.send_with(|out| codec::encode_publish(out, Version::V311, &publish));
+        let version = self.version;
+        self.send_with(|out| codec::encode_publish(out, version, &publish));
     }
 
     /// Publishes in one write: topic, payload and QoS of each; packet ids count from 1.
     pub fn publish_all<'a>(&mut self, publications: impl IntoIterator<Item = (&'a str, Vec<u8>, QoS)>) {
+        let version = self.version;
         self.send_with(|out| {
             for ((topic, payload, qos), n) in publications.into_iter().zip(1..) {
                 let packet_id = if qos == QoS::AtMostOnce { 0 } else { n };
                 let publish = PublishOut { topic, payload: &payload, qos, packet_id, ..PublishOut::default() };
-                codec::encode_publish(out, Version::V311, &publish);
+                codec::encode_publish(out, version, &publish);
             }
         });
     }
@@ -201,6 +216,10 @@ impl Client {
                         is_retain: publish.is_retain,
                     },
                     Packet::Suback(_) => Received::Suback,
+                    Packet::Puback(ack) => Received::Ack(PacketType::Puback, ack.packet_id, ack.reason),
+                    Packet::Pubrec(ack) => Received::Ack(PacketType::Pubrec, ack.packet_id, ack.reason),
+                    Packet::Pubrel(ack) => Received::Ack(PacketType::Pubrel, ack.packet_id, ack.reason),
+                    Packet::Pubcomp(ack) => Received::Ack(PacketType::Pubcomp, ack.packet_id, ack.reason),
                     _ => Received::Other,
                 };
                 self.input.drain(..used);

@@ -1,5 +1,6 @@
 //! The engine from socket to socket: what unit tests of its parts cannot show.
 
+mod acknowledged;
 mod broker;
 
 use std::time::{Duration, Instant};
