@@ -510,9 +510,9 @@ class Engine:
         receive_maximum [100], max_awaiting_rel [100], await_rel_timeout_ms [300000], max_mqueue_len [1000],
         max_mqueue_bytes [0: none], mqueue_overflow ["drop_oldest"], stores_qos0 [True], mqueue_priorities [{}],
         mqueue_default_priority [0], is_retainer_enabled [True], max_retained [0: none], max_retained_payload_bytes
-        [1048576], retained_expiry_ms [0: none], is_retained_clear_stopped [False], is_delayed_enabled [True],
-        max_delayed [0: none], slow [None, or ("whole" | "internal" | "response", threshold_ms, most rows)],
-        coalesce_us [0].
+        [1048576], retained_expiry_ms [0: none], retained_override_ms [0: none],
+        is_retained_clear_stopped [False], is_delayed_enabled [True], max_delayed [0: none],
+        slow [None, or ("whole" | "internal" | "response", threshold_ms, most rows)], coalesce_us [0].
 
         Raises:
             ValueError: names the key and what is allowed.

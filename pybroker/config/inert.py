@@ -29,7 +29,6 @@ INERT: Mapping[str, str] = {
     "zones.*.mqtt.mqueue_priorities": _WHOLE_BROKER,
     "zones.*.mqtt.mqueue_default_priority": _WHOLE_BROKER,
     "zones.*.mqtt.upgrade_qos": _WHOLE_BROKER,
-    "retainer.msg_expiry_interval_override": _LATER,
     "retainer.allow_never_expire": _LATER,
     "retainer.delivery_rate": "retained messages are paced by what their receiver takes",
     "retainer.max_publish_rate": _LATER,

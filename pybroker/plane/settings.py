@@ -162,6 +162,7 @@ def engine_settings(config: Config) -> dict[str, object]:
         "max_retained": retainer.max_retained_messages,
         "max_retained_payload_bytes": int(retainer.max_payload_size),
         "retained_expiry_ms": int(retainer.msg_expiry_interval),
+        "retained_override_ms": int(retainer.msg_expiry_interval_override or 0),
         "is_retained_clear_stopped": retainer.stop_publish_clear_msg,
         "is_delayed_enabled": config.delayed.enable,
         "max_delayed": config.delayed.max_delayed_messages,

@@ -1,10 +1,12 @@
 """Retained messages: keeping, replacing, removing, and when subscribers get them."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from tests.protocol.versions import every_version, v3_only
+from tests.support.broker import Settings
 from tests.support.packets import Packet, Pairs, Property, Version
 from tests.support.spec import spec
 from tests.support.wire import PATIENCE_S, Clients
@@ -226,3 +228,20 @@ async def test_retained_message_keeps_its_properties(clients: Clients) -> None:
     assert packet.properties.all(Property.USER) == [("k", "v"), ("k", "w")]
     assert packet.properties.get(Property.CONTENT_TYPE) == "text/plain"
     await publisher.publish(topic, retain=True)
+
+
+@pytest.mark.parametrize("own_s", [None, 2, 3_600])
+async def test_override_is_the_life_of_every_retained_message(
+    clients_with: Callable[[Settings], Clients], own_s: int | None
+) -> None:
+    clients = clients_with({"retainer.msg_expiry_interval_override": "60s"})
+    topic = clients.topic(f"t{own_s}")
+    publisher = await clients.connected()
+    own: Pairs = [] if own_s is None else [(Property.MESSAGE_EXPIRY, own_s)]
+    await publisher.publish_fully(topic, b"x", retain=True, properties=own)
+    subscriber = await clients.connected()
+    await subscriber.subscribe((topic, 0))
+    found = await subscriber.expect_publish(topic, b"x", retained=True)
+    left_s = found.properties.get(Property.MESSAGE_EXPIRY)
+    assert isinstance(left_s, int)
+    assert 50 <= left_s <= 60

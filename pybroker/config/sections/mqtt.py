@@ -211,7 +211,7 @@ class RetainerSettings(Section, frozen=True):
     )
     stop_publish_clear_msg: Annotated[bool, key("Do not deliver the empty message that clears a retained one.")] = False
     msg_expiry_interval_override: Annotated[
-        Duration | None, key("Life of every retained message, whatever it says.", word="disabled")
+        Duration | None, key("Life of every retained message, whatever it says.", low=1, word="disabled")
     ] = None
     allow_never_expire: Annotated[bool, key("Whether a retained message may live without end.")] = True
     delivery_rate: Annotated[Rate | None, key("Retained messages sent to new subscribers.", word="infinity")] = Rate(

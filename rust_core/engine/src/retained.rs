@@ -67,7 +67,7 @@ impl Retained {
         if owner.is_some_and(|owner| !has_quota(owner, message, before)) {
             return Stored::Refused;
         }
-        let message = Self::bounded(message, now_ms, settings.retained_expiry_ms);
+        let message = Self::bounded(message, now_ms, settings);
         let held = Held { message, owner: owner.cloned() };
         self.note_added(&held);
         let old = index.insert(topic, held);
@@ -75,10 +75,12 @@ impl Retained {
         Stored::Yes
     }
 
-    /// The message with the retainer's own expiry applied, if that ends earlier.
-    fn bounded(message: &Arc<Message>, now_ms: u64, expiry_ms: u64) -> Arc<Message> {
-        let deadline = if expiry_ms == 0 { NEVER } else { now_ms.saturating_add(expiry_ms) };
-        if message.expires_at_ms <= deadline {
+    /// The message with the retainer's own expiry applied: the one that overrides every other, or one that ends earlier.
+    fn bounded(message: &Arc<Message>, now_ms: u64, settings: &Settings) -> Arc<Message> {
+        let after = |span_ms: u64| if span_ms == 0 { NEVER } else { now_ms.saturating_add(span_ms) };
+        let is_overridden = settings.retained_override_ms > 0;
+        let deadline = after(if is_overridden { settings.retained_override_ms } else { settings.retained_expiry_ms });
+        if message.expires_at_ms == deadline || (!is_overridden && message.expires_at_ms < deadline) {
             return Arc::clone(message);
         }
         let mut copy = Message::clone(message);

@@ -60,6 +60,8 @@ pub struct Settings {
     pub max_retained_payload_bytes: usize,
     /// Retained messages live at most so long; 0 no limit.
     pub retained_expiry_ms: u64,
+    /// Retained messages live exactly so long, whatever they say; 0 leaves that to them and to `retained_expiry_ms`.
+    pub retained_override_ms: u64,
     /// Whether an empty retained message is not delivered but only clears.
     pub is_retained_clear_stopped: bool,
     /// Whether `$delayed/N/topic` delays.
@@ -105,6 +107,7 @@ impl Default for Settings {
             max_retained: 0,
             max_retained_payload_bytes: 1024 * 1024,
             retained_expiry_ms: 0,
+            retained_override_ms: 0,
             is_retained_clear_stopped: false,
             is_delayed_enabled: true,
             max_delayed: 0,

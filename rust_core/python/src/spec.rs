@@ -53,6 +53,7 @@ fn set_limit(settings: &mut Settings, key: &str, value: &Bound<'_, PyAny>) -> Py
         "max_retained" => settings.max_retained = read(key, value)?,
         "max_retained_payload_bytes" => settings.max_retained_payload_bytes = read(key, value)?,
         "retained_expiry_ms" => settings.retained_expiry_ms = read(key, value)?,
+        "retained_override_ms" => settings.retained_override_ms = read(key, value)?,
         "max_delayed" => settings.max_delayed = read(key, value)?,
         "coalesce_us" => settings.coalesce_us = read(key, value)?,
         "keepalive_multiplier" => settings.keepalive_multiplier = read(key, value)?,
