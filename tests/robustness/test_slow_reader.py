@@ -68,6 +68,22 @@ async def test_reader_that_stops_reading_costs_bounded_memory_and_nobodys_time(
     await deaf.aclose()
 
 
+async def test_large_message_stands_in_memory_once_for_all_who_do_not_read(
+    own_broker: Broker, own_clients: Clients, unique: str
+) -> None:
+    topic = f"{unique}/t"
+    deaf = [await Deaf.subscribe(own_broker.address(), f"{unique}{number}", topic, 0) for number in range(50)]
+    publisher = await own_clients.connected()
+    before = Footprint(own_broker)
+    # The system takes the first ones.
+    for _ in range(10):
+        await publisher.publish(topic, b"x" * 900_000)
+        await publisher.expect_quiet()
+    assert before.growth < MAX_GROWTH
+    for one in deaf:
+        await one.aclose()
+
+
 async def test_session_that_is_away_costs_bounded_memory_and_keeps_the_newest(
     own_broker: Broker, own_clients: Clients, canary_at: Callable[[Address], Canary], attack: Attack, unique: str
 ) -> None:

@@ -15,6 +15,7 @@ use crate::connection::{Connection, Verdict};
 use crate::counters::Metric;
 use crate::delayed;
 use crate::events::Cause;
+use crate::outbox::FLUSH_MARK;
 use crate::publication::{Inbound, Sender};
 use crate::shard::Shard;
 
@@ -334,7 +335,10 @@ impl Shard {
             sender: Sender::Session(session),
             client_id: &session.client_id,
             is_loop_ignored: version != Version::V5 && self.ignores_loop_deliver(conn),
-            frame: frame.filter(|_| self.is_plain(publish)).map(|frame| (version, frame)),
+            // A very large payload goes by reference: copied, it would stand as often in memory as it has slow receivers.
+            frame: frame
+                .filter(|_| publish.payload.len() < FLUSH_MARK && self.is_plain(publish))
+                .map(|frame| (version, frame)),
         })
     }
 
