@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use pybroker_core::codec::Version;
+use pybroker_core::codec::{Packet, QoS, Version};
 use pybroker_core::reason::ReasonCode;
 
 use crate::command::Command;
@@ -12,6 +12,7 @@ use crate::counters::Metric;
 use crate::events::{Cause, Event};
 use crate::hub::Hub;
 use crate::link::{ConnId, Link};
+use crate::namespace::Namespace;
 use crate::outbox::{Flushed, HARD_MARK};
 use crate::shard::{Shard, shard_of};
 use crate::sys;
@@ -48,7 +49,7 @@ impl Shard {
         conn.phase = Phase::Lingering;
         conn.pending = None;
         conn.input = Vec::new();
-        conn.held = Vec::new();
+        self.drop_held(&mut conn, namespace.as_ref());
         conn.has_unread = false;
         conn.is_stalled = false;
         conn.paused_until_ms = 0;
@@ -71,6 +72,24 @@ impl Shard {
         }
         conn.holder = Holder::Own(link);
         self.linger(conn);
+    }
+
+    /// Drops the publications that wait for PUBRELs, and counts those that nobody sends again.
+    fn drop_held(&mut self, conn: &mut Connection, namespace: Option<&Arc<Namespace>>) {
+        if conn.held.is_empty() {
+            return;
+        }
+        let held = std::mem::take(&mut conn.held);
+        let mut rest = held.as_slice();
+        let mut n = 0;
+        while let Ok(Some((Packet::Publish(publish), used))) = conn.decoder.decode(rest) {
+            n += u64::from(publish.qos == QoS::AtMostOnce);
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        self.dispatcher.outlet.tally.enter(namespace);
+        self.count_received(QoS::AtMostOnce, n);
+        self.dispatcher.outlet.tally.add(Metric::MessagesDropped, n);
+        self.dispatcher.outlet.tally.enter(None);
     }
 
     /// Keeps an ended connection until the peer closes: closing at once would reset it before it has read the end.

@@ -182,7 +182,9 @@ impl Hub {
             state.is_ended = true;
             state.replay = None;
             let shared = state.window.take_shared();
-            let unsent = state.window.queue_len();
+            // A QoS 2 message that this member was sent goes to no other one. [MQTT5-4.8.2-5]
+            let stuck = state.window.inflight().filter(|item| item.entry.is_some_and(|entry| entry.is_shared)).count();
+            let unsent = state.window.queue_len() + stuck;
             state.window.clear();
             let conn = state.link.as_ref().map(|link| link.conn);
             let link = conn.and_then(|conn| session.detach(&mut state, conn));

@@ -202,3 +202,36 @@ fn what_is_no_acknowledgement_in_its_shortest_form_is_judged_by_itself() {
     let seen = (counted(Metric::PubackReceived), counted(Metric::MessagesAcked), counted(Metric::PubackMissed));
     assert_eq!(seen, (5, 4, 1));
 }
+
+#[test]
+fn what_waits_for_a_pubrel_when_the_connection_ends_is_counted_as_dropped_where_nobody_sends_it_again() {
+    let broker = Broker::start(1, unmounted);
+    broker.engine.hub.configure(Settings { max_awaiting_rel: 1, ..Settings::default() });
+    let mut subscriber = receiver(&broker, Version::V311, "s", "t", QoS::AtMostOnce);
+    let mut publisher = broker.client("p", true);
+    let waiting = [QoS::ExactlyOnce, QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtMostOnce];
+    publisher.publish_all([QoS::ExactlyOnce].into_iter().chain(waiting).map(|qos| ("t", vec![7], qos)));
+    assert_eq!(publisher.next_packet(), Received::Ack(PacketType::Pubrec, 1, ReasonCode::Success));
+    publisher.send_with(|out| out.extend([0xF0, 0])); // AUTH is no packet of 3.1.1.
+    assert!(all(&mut publisher).contains(&Received::Closed));
+    assert_eq!(on_topic(&all(&mut subscriber), "t").len(), 1);
+    let counted = |metric| broker.engine.hub.counters.get(metric);
+    assert_eq!((counted(Metric::MessagesReceived), counted(Metric::MessagesDropped)), (3, 2));
+}
+
+// [MQTT5-4.8.2-5]
+#[test]
+fn a_message_of_qos_2_that_a_member_has_not_answered_is_counted_when_its_session_ends() {
+    let broker = Broker::start(1, unmounted);
+    let mut member = receiver(&broker, Version::V311, "m", "$share/g/t", QoS::ExactlyOnce);
+    let mut publisher = broker.client("p", true);
+    publisher.publish_all([("t", vec![1], QoS::ExactlyOnce), ("t", vec![2], QoS::ExactlyOnce)]);
+    assert_eq!(on_topic(&all(&mut member), "t").len(), 2);
+    member.send_with(|out| {
+        codec::encode(out, Version::V311, &Packet::Pubrec(Ack::new(1, ReasonCode::Success)));
+    });
+    assert_eq!(member.next_packet(), Received::Ack(PacketType::Pubrel, 1, ReasonCode::Success));
+    let _again = broker.client("m", true);
+    let counted = |metric| broker.engine.hub.counters.get(metric);
+    assert_eq!((counted(Metric::DeliveryDropped), counted(Metric::DeliveryDroppedSessionEnd)), (1, 1));
+}
